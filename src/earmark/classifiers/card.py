@@ -1,0 +1,78 @@
+"""The model card of a trained classifier, in plain words."""
+
+from pathlib import Path
+from typing import Any
+
+_CARD = """# {name}
+
+A compact convolutional classifier ({task}) trained by `earmark`.
+
+| | |
+|---|---|
+| labels | {labels} |
+| data | {data} |
+| learned from | {folds} |
+| epoch chosen on | {select} (score {score:.4f} at epoch {epoch}) |
+| tested on | {test} |
+| seed | {seed} |
+
+Made by
+
+```
+{command}
+```
+"""
+
+
+def write_card(folder: Path, summary: dict[str, Any], options: dict[str, Any]) -> None:
+    """Writes `README.md` and adds folds and scores to `config.json`."""
+    import json
+
+    test = summary.get("test")
+    data = options["data"] if options["data"].startswith("scenes:") else Path(options["data"]).resolve().name
+    text = _CARD.format(
+        name=options.get("name") or folder.resolve().name,
+        task="several labels per clip" if options["multilabel"] else "one label per clip",
+        labels=", ".join(summary["labels"]),
+        data=data,
+        folds=f"folds {options['folds']}" if options["folds"] else "all clips but those held out",
+        select=f"folds {options['select_folds']}" if options["select_folds"] else "a fifth of the groups",
+        score=summary["score"],
+        epoch=summary["epoch"],
+        test="nothing" if not test else _test_line(test, options),
+        seed=options["seed"],
+        command=command_line(options, data),
+    )
+    (folder / "README.md").write_text(text)
+    config = json.loads((folder / "config.json").read_text())
+    config["name"] = options.get("name") or folder.resolve().name
+    config["card"] = {
+        "data": data,
+        "folds": options["folds"],
+        "select_folds": options["select_folds"],
+        "test_folds": options["test_folds"],
+        "selection_score": summary["score"],
+        "test": test,
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def command_line(options: dict[str, Any], data: str) -> str:
+    """Returns the command that makes this model, without what is left at its default."""
+    from ..training.config import AugmentConfig, LoopConfig
+
+    defaults = {**vars(LoopConfig()), **vars(AugmentConfig()), "label_column": "label", "clip_s": 5.0}
+    shown = data if data.startswith("scenes:") else f"DATA/{data}"
+    parts = [f"earmark train classifier --data {shown} --out MODEL"]
+    for key, value in options.items():
+        if key in ("data", "name") or value in (None, False) or defaults.get(key) == value:
+            continue
+        flag = f"--{key.replace('_', '-')}"
+        parts.append(flag if value is True else f"{flag} {value}")
+    return " ".join(parts)
+
+
+def _test_line(test: dict[str, Any], options: dict[str, Any]) -> str:
+    where = f"folds {options['test_folds']}" if options["test_folds"] else "fresh scenes"
+    score = ", ".join(f"{k} {v:.4f}" for k, v in test.items() if isinstance(v, float))
+    return f"{where}: {score} (N = {test['n']})"

@@ -1,0 +1,234 @@
+"""Trains a `SmallCnn` on labeled clips and writes it as a folder that `load_classifier` reads."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from ..audio.files import load_clip
+from ..data import arrays
+from ..errors import DataError
+from ..training import augment, scores
+from ..training.config import AugmentConfig, LoopConfig
+from ..training.loop import Progress, seeded_globals, train
+from ..types import Clip, Task
+from .front_ends import LogMel, LogMelConfig, front_end_from_dict
+from .small import SmallCnn, SmallCnnConfig
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Clips as samples of one length, in a memory map, with their labels.
+
+    Parameters
+    ----------
+    samples
+        `[clip, sample]` at the front end's rate, mono, cut or zero-padded to one length.
+    labels
+        `[clip, label]`, 0 or 1.
+    """
+
+    samples: np.memmap
+    labels: Float[Tensor, "clip label"]
+
+    def batch(self, index: np.ndarray) -> tuple[Float[Tensor, "batch sample"], Float[Tensor, "batch label"]]:
+        """Returns samples and labels of the clips at `index`."""
+        return torch.from_numpy(self.samples[index]), self.labels[torch.from_numpy(index)]
+
+
+def decode(
+    clips: Sequence[Clip], labels: tuple[str, ...], sample_rate: int, clip_s: float, path: Path
+) -> TrainingSet:
+    """Decodes every clip once into a memory map beside the checkpoint; clips pass through two threads.
+
+    Raises
+    ------
+    DataError
+        If a clip has a label that training does not know.
+    """
+    n_samples = round(clip_s * sample_rate)
+    rows = arrays.create(path, (len(clips), n_samples))
+    truth = torch.zeros(len(clips), len(labels))
+
+    def put(index: int) -> None:
+        waveform = load_clip(clips[index]).mono().resample(sample_rate).fit(n_samples)
+        rows[index] = waveform.samples[0].numpy()
+
+    for index, clip in enumerate(clips):
+        unknown = set(clip.labels) - set(labels)
+        if unknown:
+            raise DataError(
+                f"Clip {clip.id} has labels {sorted(unknown)} that no training clip has; add some."
+            )
+        truth[index, [labels.index(label) for label in clip.labels]] = 1
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(put, range(len(clips))))
+    return TrainingSet(rows, truth)
+
+
+def fit_classifier(
+    training: Sequence[Clip],
+    selection: Sequence[Clip],
+    folder: Path,
+    *,
+    task: Task = "multiclass",
+    clip_s: float = 5.0,
+    loop: LoopConfig | None = None,
+    augmentation: AugmentConfig | None = None,
+    front_end: LogMelConfig | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Trains on `training`, chooses the epoch by `selection`, and writes `config.json` and `model.safetensors`.
+
+    Parameters
+    ----------
+    training, selection
+        Labeled clips; no group may be in both.
+    folder
+        Where the model, its checkpoint and its decoded clips (deleted at the end) go.
+    clip_s
+        Clips are cut or zero-padded to this many seconds in training.
+
+    Returns
+    -------
+    summary
+        Labels, the chosen epoch, its score, and the history.
+    """
+    loop, augmentation = loop or LoopConfig(), augmentation or AugmentConfig()
+    labels = tuple(sorted({label for clip in training for label in clip.labels}))
+    _check_groups(training, selection)
+    features = LogMel(front_end)
+    with seeded_globals(loop.seed, 0):
+        module = SmallCnn(SmallCnnConfig(features.config.n_mels, len(labels)))
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = [folder / f".decoded-{name}.safetensors" for name in ("training", "selection")]
+    fit_set = decode(training, labels, features.sample_rate, clip_s, temporary[0])
+    choose_set = decode(selection, labels, features.sample_rate, clip_s, temporary[1])
+    history = train(
+        module,
+        lambda _epoch, generator: _shuffled(fit_set, loop.batch_size, generator),
+        lambda batch, generator: _loss(module, features, batch, augmentation, task, generator),
+        lambda: _validate(module, features, choose_set, task),
+        loop,
+        n_steps=len(training) // loop.batch_size,
+        folder=folder,
+        progress=progress,
+    )
+    best = max(history, key=lambda row: (row["score"], row["epoch"]))
+    summary = {"labels": labels, "epoch": best["epoch"], "score": best["score"], "history": history}
+    save_small(
+        folder, module, features, labels, task, {"loop": asdict(loop), "augmentation": asdict(augmentation)}
+    )
+    for path in temporary:
+        path.unlink(missing_ok=True)
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    return summary
+
+
+def save_small(
+    folder: Path,
+    module: SmallCnn,
+    front_end: LogMel,
+    labels: tuple[str, ...],
+    task: Task,
+    training: dict[str, Any],
+    threshold: float = 0.5,
+) -> None:
+    """Writes `config.json` and `model.safetensors`."""
+    config = {
+        "kind": "small-cnn",
+        "schema": 1,
+        "architecture": module.config.to_dict(),
+        "front_end": front_end.to_dict(),
+        "labels": list(labels),
+        "task": task,
+        "threshold": threshold,
+        "training": training,
+    }
+    save_file({k: v.contiguous() for k, v in module.state_dict().items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def load_small(folder: Path) -> tuple[SmallCnn, LogMel, dict[str, Any]]:
+    """Returns network, front end and configuration of a folder that `save_small` wrote."""
+    config = json.loads((folder / "config.json").read_text())
+    architecture = config["architecture"]
+    architecture["channels"] = tuple(architecture["channels"])
+    with seeded_globals(0):
+        module = SmallCnn(SmallCnnConfig(**architecture))
+    module.load_state_dict(load_file(folder / "model.safetensors"))
+    front_end = front_end_from_dict(config["front_end"])
+    assert isinstance(front_end, LogMel)
+    return module.eval(), front_end, config
+
+
+def score_classifier(folder: Path, clips: Sequence[Clip], clip_s: float = 5.0) -> dict[str, float]:
+    """Returns `n` and `accuracy`, or `macro_average_precision` for several labels per clip, on labeled clips."""
+    module, front_end, config = load_small(folder)
+    path = folder / ".decoded-test.safetensors"
+    data = decode(clips, tuple(config["labels"]), front_end.sample_rate, clip_s, path)
+    logits = predict_all(module, front_end, data)
+    path.unlink()
+    if config["task"] == "multiclass":
+        return {"n": len(clips), "accuracy": scores.accuracy(logits, data.labels)}
+    return {"n": len(clips), "macro_average_precision": scores.macro_average_precision(logits, data.labels)}
+
+
+def _shuffled(data: TrainingSet, batch_size: int, generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    order = torch.randperm(len(data.labels), generator=generator).numpy()
+    for start in range(0, len(order) - batch_size + 1, batch_size):
+        yield data.batch(order[start : start + batch_size])
+
+
+def _loss(
+    module: SmallCnn,
+    front_end: LogMel,
+    batch: tuple[Tensor, Tensor],
+    augmentation: AugmentConfig,
+    task: Task,
+    generator: Generator,
+) -> Tensor:
+    samples, labels = batch
+    with torch.no_grad():
+        features = front_end(augment.augment_samples(samples, augmentation, generator))
+        features, labels = augment.augment_features(features, labels, augmentation, generator)
+    logits = module(features)
+    if task == "multiclass":
+        return functional.cross_entropy(logits, labels)
+    return functional.binary_cross_entropy_with_logits(logits, labels)
+
+
+def predict_all(module: SmallCnn, front_end: LogMel, data: TrainingSet) -> Float[Tensor, "clip label"]:
+    """Returns the logits of every clip, in batches of 16."""
+    index = np.arange(len(data.labels))
+    with torch.inference_mode():
+        batches: Iterable[np.ndarray] = (index[i : i + 16] for i in range(0, len(index), 16))
+        return torch.cat([module(front_end(data.batch(rows)[0])) for rows in batches])
+
+
+def _validate(module: SmallCnn, front_end: LogMel, data: TrainingSet, task: Task) -> dict[str, float]:
+    score = scores.accuracy if task == "multiclass" else scores.macro_average_precision
+    return {"score": score(predict_all(module, front_end, data), data.labels)}
+
+
+def _check_groups(training: Sequence[Clip], selection: Sequence[Clip]) -> None:
+    shared = {c.group or c.id for c in training} & {c.group or c.id for c in selection}
+    if not training or not selection:
+        raise DataError(
+            f"Training needs clips to learn from and clips to choose the epoch by, got {len(training)} and "
+            f"{len(selection)}; widen --folds or --select-folds."
+        )
+    if shared:
+        raise DataError(
+            f"{len(shared)} groups (for instance {min(shared)!r}) are in both training and selection clips; "
+            "choose folds that keep groups apart."
+        )

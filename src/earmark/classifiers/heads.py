@@ -1,0 +1,201 @@
+"""Head tiers: how a label's logit depends on the map, found by probing and confirmed on random maps.
+
+A head of tier T1 is affine in the map: `logit_c = b_c + sum W_c[d, f, t] Z[d, f, t]`. Tier T2 is that after the map
+is lifted by a LayerNorm whose statistics come from the pooled vector. Anything else is T0: its map can be tapped and
+shown, but contributions of channels are known by ablation only.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..types import Logits, Map
+
+HeadFunction = Callable[[Map], Logits]
+
+#: Largest relative difference between a head and its claimed form on random maps, in float32.
+#: Two orders above the rounding of sums over a few thousand terms, three below any real non-linearity.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """How logits come from the map.
+
+    Parameters
+    ----------
+    tier
+        `T0` anything, `T1` affine in the map, `T2` affine after the LayerNorm lift.
+    function
+        The model's own head: map `[batch, channel, freq, frame]` to logits `[batch, label]`.
+    weight
+        `[label, channel]` for a head that averages over cells (of the lifted map), or
+        `[label, channel, freq, frame]` for one weight per cell; `None` for T0.
+    bias
+        `[label]`: the logits of a zero (lifted) map; `None` for T0.
+    norm
+        The LayerNorm between pooling and the linear layer (T2).
+    """
+
+    tier: str
+    function: HeadFunction
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    norm: nn.LayerNorm | None = None
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether contributions of channels are exact and additive."""
+        return self.weight is not None
+
+    @property
+    def notice(self) -> str:
+        """What a user of this head should know; empty where all is exact."""
+        if self.is_linear:
+            return ""
+        return (
+            "This head is not linear in its map (tier T0): contributions are measured by removing one channel at a "
+            "time, they are not additive, and the basis is tapped, never folded into the model."
+        )
+
+    def logits(self, maps: Map) -> Logits:
+        """Returns what the model's own head says of raw maps."""
+        return self.function(maps)
+
+    def lift(self, maps: Map) -> Map:
+        """Returns the map on which the head is linear: the map itself, or for T2 its LayerNorm lift.
+
+        With `v` the mean over cells, `mu` and `s` mean and standard deviation of v over channels,
+        `Z~[k, f, t] = gamma_k (Z[k, f, t] - mu) / s + beta_k`, so that the mean over cells of Z~ is LayerNorm(v).
+        """
+        if self.norm is None:
+            return maps
+        pooled = maps.mean((2, 3))
+        mu = pooled.mean(1)[:, None, None, None]
+        scale = (pooled.var(1, unbiased=False) + self.norm.eps).rsqrt()[:, None, None, None]
+        lifted = (maps - mu) * scale
+        if self.norm.weight is not None:
+            lifted = lifted * self.norm.weight.detach().to(maps)[:, None, None]
+        if self.norm.bias is not None:
+            lifted = lifted + self.norm.bias.detach().to(maps)[:, None, None]
+        return lifted
+
+    def cell_weight(self, index: int, n_freq: int, n_frames: int) -> Float[Tensor, "channel freq frame"]:
+        """Returns the weight of each cell of the lifted map in logit `index`: `logit = b + sum w Z~`."""
+        assert self.weight is not None
+        row = self.weight[index]
+        if row.ndim == 3:
+            return row
+        return (row / (n_freq * n_frames))[:, None, None].expand(-1, n_freq, n_frames)
+
+
+def probe_head(
+    function: HeadFunction, shape: tuple[int, int, int], module: nn.Module, *, like: Tensor
+) -> Head:
+    """Returns the head's tier and weights, found on random maps `[channel, freq, frame]` of `shape`.
+
+    A head is affine if the midpoint of two random maps gives the midpoint of their logits and the Jacobian is the
+    same at both. Then its weights are read: where each row of the Jacobian is constant over cells, one weight per
+    channel, exactly those of the model's own linear layer if one matches; else one weight per cell. A head that is
+    not affine is tried as mean, LayerNorm, Linear with the module's own layers.
+
+    Parameters
+    ----------
+    module
+        Where linear and LayerNorm layers are looked for.
+    like
+        Gives device and dtype.
+    """
+    maps = _random_maps(shape, like)
+    with torch.no_grad():
+        logits = function(maps)
+    if _is_affine(function, maps, logits):
+        head = _affine_head(function, maps, module)
+        if head is not None:
+            return head
+    for norm, linear in _norm_pairs(module, shape[0], logits.shape[1]):
+        lifted = Head("T2", function, linear.weight.detach(), _bias(linear), norm)
+        if _close(lifted.weight @ lifted.lift(maps).mean((2, 3)).T + lifted.bias[:, None], logits.T):
+            return lifted
+    return Head("T0", function)
+
+
+def _random_maps(shape: tuple[int, int, int], like: Tensor) -> Map:
+    """Returns four maps: noise, so that a rectifier or a maximum in the head shows at once."""
+    generator = torch.Generator().manual_seed(20)
+    return torch.randn(4, *shape, generator=generator).to(like)
+
+
+def _is_affine(function: HeadFunction, maps: Map, logits: Logits) -> bool:
+    with torch.no_grad():
+        middle = function((maps[:2] + maps[2:]) / 2)
+    if not _close(middle, (logits[:2] + logits[2:]) / 2):
+        return False
+    rows = range(min(logits.shape[1], 4))
+    return all(_close(j[0].expand_as(j), j) for j in (_jacobian(function, maps, c) for c in rows))
+
+
+def _jacobian(function: HeadFunction, maps: Map, index: int) -> Map:
+    """Returns d logit_index / d map for each map of the batch."""
+    with torch.enable_grad():
+        inputs = maps.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(function(inputs)[:, index].sum(), inputs)
+    return gradient
+
+
+def _affine_head(function: HeadFunction, maps: Map, module: nn.Module) -> Head | None:
+    with torch.no_grad():
+        bias = function(torch.zeros_like(maps[:1]))[0]
+        logits = function(maps)
+    first = _jacobian(function, maps[:1], 0)[0]
+    if not _close(first.mean((1, 2), keepdim=True).expand_as(first), first):
+        rows = [_jacobian(function, maps[:1], c)[0] for c in range(len(bias))]
+        head = Head("T1", function, torch.stack(rows), bias)
+        return head if _matches(head, maps, logits) else None
+    for linear in _linears(module, maps.shape[1], len(bias)):
+        head = Head("T1", function, linear.weight.detach().flatten(1), _bias(linear))
+        if _matches(head, maps, logits):
+            return head
+    rows = [_jacobian(function, maps[:1], c)[0].sum((1, 2)) for c in range(len(bias))]
+    head = Head("T1", function, torch.stack(rows), bias)
+    return head if _matches(head, maps, logits) else None
+
+
+def _matches(head: Head, maps: Map, logits: Logits) -> bool:
+    weight = torch.stack([head.cell_weight(c, *maps.shape[2:]) for c in range(logits.shape[1])])
+    assert head.bias is not None
+    return _close(torch.einsum("cdft,bdft->bc", weight, maps) + head.bias, logits)
+
+
+def _linears(
+    module: nn.Module, n_channels: int, n_labels: int
+) -> Iterator[nn.Linear | nn.Conv2d | nn.Conv1d]:
+    for layer in reversed(list(module.modules())):
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.Conv1d):
+            weight = layer.weight
+            if tuple(weight.shape[:2]) == (n_labels, n_channels) and weight[0].numel() == n_channels:
+                yield layer
+
+
+def _norm_pairs(
+    module: nn.Module, n_channels: int, n_labels: int
+) -> Iterator[tuple[nn.LayerNorm, nn.Linear]]:
+    norms = [
+        m for m in module.modules() if isinstance(m, nn.LayerNorm) and m.normalized_shape == (n_channels,)
+    ]
+    for linear in _linears(module, n_channels, n_labels):
+        if isinstance(linear, nn.Linear):
+            for norm in reversed(norms):
+                yield norm, linear
+
+
+def _bias(layer: nn.Module) -> Tensor:
+    weight, bias = layer.weight, layer.bias
+    return weight.new_zeros(len(weight)).detach() if bias is None else bias.detach()
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    return float((a - b).detach().abs().max()) <= TOLERANCE * max(1e-3, float(b.detach().abs().max()))

@@ -1,0 +1,84 @@
+"""`wrap`: any torch module becomes a classifier that can be explained."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from ..errors import ModelError
+from ..types import Task
+from .base import Classifier, FeatureAxes, MapAxes
+from .front_ends import FrontEnd
+from .heads import HeadFunction
+
+
+def wrap(
+    module: nn.Module,
+    front_end: FrontEnd,
+    labels: Sequence[str],
+    *,
+    map_layer: str,
+    head: HeadFunction | None = None,
+    task: Task = "multiclass",
+    threshold: float = 0.5,
+    map_axes: MapAxes = "FT",
+    feature_axes: FeatureAxes = "FT",
+    name: str | None = None,
+    **options: Any,
+) -> Classifier:
+    """Returns a classifier around any torch module, which is never changed.
+
+    Parameters
+    ----------
+    module
+        Takes features and returns logits `[batch, label]`.
+    front_end
+        Turns samples into those features.
+    labels
+        One name per logit.
+    map_layer
+        Name of the layer whose output is the map (as in `module.named_modules()`).
+    head
+        What follows the map: its output to logits. Without it, that layer's output is replaced in a forward pass.
+    task
+        `multiclass` (softmax) or `multilabel` (sigmoid per label).
+    threshold
+        Probability from which a label of a multi-label classifier counts as present.
+    map_axes
+        Order of the map's axes behind batch and channel: `FT`, `TF`, or `T` for a map without frequency.
+    feature_axes
+        What the module takes behind the batch axis: `FT`, `TF`, or with a channel axis of one `CFT`, `CTF`.
+    options
+        `probe_s`, the seconds of noise for probing (5), and `card`.
+
+    Raises
+    ------
+    ModelError
+        If a layer is missing, shapes do not fit, labels are not unique, or logits are not one per label.
+    """
+    labels = tuple(str(label) for label in labels)
+    if len(set(labels)) != len(labels) or not labels:
+        raise ModelError(
+            f"Labels must be unique and at least one, got {len(labels)} with duplicates or none."
+        )
+    if not isinstance(front_end, FrontEnd):
+        raise ModelError(
+            f"front_end is a {type(front_end).__name__}, an earmark FrontEnd was expected; use LogMel, or subclass "
+            "earmark.classifiers.front_ends.FrontEnd."
+        )
+    classifier = Classifier(
+        module,
+        front_end,
+        labels,
+        map_layer=map_layer,
+        head=head,
+        task=task,
+        threshold=threshold,
+        map_axes=map_axes,
+        feature_axes=feature_axes,
+        name=name or type(module).__name__,
+        **options,
+    )
+    front_end.to(classifier.device)
+    _ = classifier.head  # runs the chain once, so that a misfit is said here and not later
+    return classifier

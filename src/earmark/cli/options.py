@@ -1,0 +1,164 @@
+"""What every command shares: options from configuration dataclasses, JSON output, exit codes, repeated runs.
+
+A command is a plain function that returns one JSON object. `command` adds `--json`, `--debug` and `--params`, prints
+the object or leaves what the function printed, and turns errors into one sentence and an exit code.
+"""
+
+import functools
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+
+from ..errors import EarmarkError, InputError
+
+Command = Callable[..., dict[str, Any]]
+
+
+def command(function: Command) -> Callable[..., None]:
+    """Returns the function that typer calls: the same options, and the shared ones."""
+
+    @functools.wraps(function)
+    def wrapper(
+        *, as_json: bool, debug: bool, params: Path | None, ctx: typer.Context, **options: Any
+    ) -> None:
+        try:
+            result = function(**options)
+        except Exception as error:
+            if debug:
+                raise
+            raise typer.Exit(_report(error, as_json)) from error
+        if as_json:
+            typer.echo(json.dumps(result, indent=2, default=str))
+        if result.get("exit_code"):
+            raise typer.Exit(result["exit_code"])
+
+    shared = [
+        _option("as_json", bool, False, "--json", "Print one JSON object on standard output."),
+        _option("debug", bool, False, "--debug", "Show the traceback of an error."),
+        _params_option(),
+        inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+    ]
+    _set_signature(wrapper, [*_parameters(function), *shared])
+    return wrapper
+
+
+def with_config(name: str, config: type) -> Callable[[Command], Command]:
+    """Adds one option per field of a configuration dataclass; the function gets the built object as `name`.
+
+    The help text of an option is the comment behind its field.
+    """
+    assert is_dataclass(config)
+    hints = get_type_hints(config)
+    help_of = _comments(config)
+    defaults = {f.name: f.default for f in fields(config)}
+
+    def decorate(function: Command) -> Command:
+        taken = {p.name for p in _parameters(function)}
+        own = [n for n in defaults if n not in taken]
+
+        @functools.wraps(function)
+        def wrapper(**options: Any) -> dict[str, Any]:
+            values = {n: options.pop(n) for n in own}
+            values |= {n: options[n] for n in defaults if n in taken and n in options}
+            return function(**options, **{name: config(**values)})
+
+        parameters = [p for p in _parameters(function) if p.name != name]
+        parameters += [
+            _option(n, hints[n], defaults[n], f"--{n.replace('_', '-')}", help_of.get(n, "")) for n in own
+        ]
+        _set_signature(wrapper, parameters)
+        return wrapper
+
+    return decorate
+
+
+def say(text: str) -> None:
+    """Prints for people, on standard error, so that standard output stays machine-readable."""
+    typer.echo(text, err=True)
+
+
+def save_params(folder: Path, name: str, options: dict[str, Any]) -> None:
+    """Writes `run.json`, from which `--params` repeats the run."""
+    path = folder / "run.json"
+    path.write_text(json.dumps({"command": name, "options": options}, indent=2, default=str) + "\n")
+
+
+def _report(error: Exception, as_json: bool) -> int:
+    code = error.exit_code if isinstance(error, EarmarkError) else 1
+    text = str(error) if isinstance(error, EarmarkError) else f"{type(error).__name__}: {error}"
+    say(f"earmark: {text}" if code == 2 else f"earmark: {text}\nRun again with --debug for the traceback.")
+    if as_json:
+        typer.echo(json.dumps({"error": text, "exit_code": code}))
+    return code
+
+
+def _params_option() -> inspect.Parameter:
+    def load(ctx: typer.Context, value: Path | None) -> Path | None:
+        if value is not None and not ctx.resilient_parsing:
+            try:
+                ctx.default_map = json.loads(value.read_text())["options"]
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                say(f"earmark: {value} is not a run.json of an earlier run ({error}).")
+                raise typer.Exit(InputError.exit_code) from error
+        return value
+
+    option = typer.Option(
+        "--params", help="Repeat a run: its run.json; other options win.", is_eager=True, callback=load
+    )
+    return inspect.Parameter(
+        "params", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, option]
+    )
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    hints = get_type_hints(function, include_extras=True)
+    return [
+        p.replace(annotation=hints.get(p.name, p.annotation), kind=inspect.Parameter.KEYWORD_ONLY)
+        for p in inspect.signature(function).parameters.values()
+        if p.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+
+
+def _option(name: str, kind: Any, default: Any, flag: str, text: str) -> inspect.Parameter:
+    annotation = Annotated[_cli_type(kind), typer.Option(flag, help=text)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _cli_type(kind: Any) -> Any:
+    """Returns the type for typer: a tuple of any length is not offered, a Literal is text."""
+    if get_origin(kind) is tuple and get_args(kind)[-1:] == (Ellipsis,):
+        return str
+    return kind
+
+
+def _set_signature(wrapper: Callable[..., Any], parameters: list[inspect.Parameter]) -> None:
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+    vars(wrapper).pop("__wrapped__", None)
+
+
+def _comments(config: type) -> dict[str, str]:
+    """Returns the comment behind each field of a dataclass, from its source."""
+    found = {}
+    for line in inspect.getsource(config).splitlines():
+        left, separator, comment = line.partition("  # ")
+        name = left.strip().split(":")[0]
+        if separator and name.isidentifier():
+            found[name] = comment.strip()
+    return found
+
+
+def parse_names(text: str | None) -> tuple[str, ...]:
+    """Returns the parts of a comma-separated list."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def is_terminal() -> bool:
+    """Says whether a person watches standard error."""
+    return sys.stderr.isatty()

@@ -1,0 +1,67 @@
+"""Progress with time left, on standard error; plain lines where nobody watches a terminal."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from .options import is_terminal, say
+
+
+class Report(Protocol):
+    """Takes steps done, steps in all, and values worth showing."""
+
+    def __call__(self, done: int, total: int, values: dict[str, float] | None = None) -> None: ...
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Report]:
+    """Yields a function that shows how far a long work is and how long it will still take."""
+    if is_terminal():
+        with _bar(title) as report:
+            yield report
+    else:
+        yield _lines(title)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[values]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, values="")
+
+        def report(done: int, total: int, values: dict[str, float] | None = None) -> None:
+            bar.update(task, completed=done, total=total, values=_show(values))
+
+        yield report
+
+
+def _lines(title: str, every_s: float = 20.0) -> Report:
+    """Returns a reporter that prints a line at most every `every_s` seconds, and the last one."""
+    began = last = time.monotonic()
+
+    def report(done: int, total: int, values: dict[str, float] | None = None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < every_s and done < total:
+            return
+        last = now
+        left = (now - began) / max(done, 1) * (total - done)
+        say(f"{title}: {done}/{total}, {left:.0f} s left {_show(values)}".rstrip())
+
+    return report
+
+
+def _show(values: dict[str, float] | None) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in (values or {}).items())

@@ -1,0 +1,77 @@
+"""`earmark train`: small models of one's own."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..training.config import AugmentConfig, LoopConfig
+from .options import command, save_params, say, with_config
+from .progress import progress
+
+app = typer.Typer(no_args_is_help=True, help="Train a small model.")
+
+
+@app.command("classifier")
+@command
+@with_config("loop", LoopConfig)
+@with_config("augmentation", AugmentConfig)
+def classifier(
+    *,
+    data: Annotated[str, typer.Option(help="Folder with metadata.csv or one folder per label, or scenes:N.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model.")],
+    folds: Annotated[str | None, typer.Option(help="Folds to learn from, such as 1,2,3.")] = None,
+    select_folds: Annotated[str | None, typer.Option(help="Folds that choose the epoch.")] = None,
+    test_folds: Annotated[str | None, typer.Option(help="Folds that are only reported.")] = None,
+    label_column: Annotated[
+        str, typer.Option(help="Column with the label; several are separated by ';'.")
+    ] = "label",
+    group_column: Annotated[str | None, typer.Option(help="Column with what must stay together.")] = None,
+    multilabel: Annotated[bool, typer.Option(help="Clips may have several labels.")] = False,
+    clip_s: Annotated[float, typer.Option(help="Seconds that each clip is cut or padded to.")] = 5.0,
+    name: Annotated[str | None, typer.Option(help="Name on the model card; default: the folder's.")] = None,
+    loop: LoopConfig,
+    augmentation: AugmentConfig,
+) -> dict[str, Any]:
+    """Train a compact CNN on labeled clips, choose its epoch on held-out clips, test it on others."""
+    from ..classifiers.card import write_card
+    from ..classifiers.fit import fit_classifier, score_classifier
+    from .datasets import training_clips
+
+    split = training_clips(data, folds, select_folds, test_folds, label_column, group_column, loop.seed)
+    task = "multilabel" if multilabel else "multiclass"
+    say(
+        f"{len(split.training)} clips to learn from, {len(split.selection)} to choose, {len(split.test)} to test"
+    )
+    with progress("training") as report:
+        summary = fit_classifier(
+            split.training,
+            split.selection,
+            out,
+            task=task,
+            clip_s=clip_s,
+            loop=loop,
+            augmentation=augmentation,
+            progress=report,
+        )
+    if split.test:
+        with progress("testing"):
+            summary["test"] = score_classifier(out, split.test, clip_s)
+            say(f"test: {summary['test']}")
+    options = {
+        "data": data,
+        "folds": folds,
+        "select_folds": select_folds,
+        "test_folds": test_folds,
+        "label_column": label_column,
+        "group_column": group_column,
+        "multilabel": multilabel,
+        "clip_s": clip_s,
+        "name": name,
+        **vars(loop),
+        **vars(augmentation),
+    }
+    write_card(out, summary, options)
+    save_params(out, "train classifier", options)
+    say(f"model in {out}")
+    return {"folder": str(out), **summary}

@@ -1,0 +1,30 @@
+"""One large array in a safetensors file, written row by row and read by memory map."""
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+
+_DTYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
+
+
+def create(path: Path, shape: tuple[int, ...], dtype: str = "F32", name: str = "array") -> np.memmap:
+    """Returns a writable memory map of a new safetensors file that holds one zero-filled tensor."""
+    size = int(np.prod(shape)) * _DTYPES[dtype].itemsize
+    header = json.dumps({name: {"dtype": dtype, "shape": list(shape), "data_offsets": [0, size]}}).encode()
+    header += b" " * (-len(header) % 8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(8 + len(header) + size)
+    return np.memmap(path, _DTYPES[dtype], "r+", 8 + len(header), shape)
+
+
+def open_rows(path: Path, name: str = "array") -> np.memmap:
+    """Returns a read-only memory map of the tensor `name` in a safetensors file."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        entry = json.loads(file.read(length))[name]
+    offset = 8 + length + entry["data_offsets"][0]
+    return np.memmap(path, _DTYPES[entry["dtype"]], "r", offset, tuple(entry["shape"]))

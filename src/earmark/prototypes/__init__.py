@@ -1,0 +1,1 @@
+"""Prototypes: one pass over a data set, the strongest clips of each channel, and the bank that keeps them."""

@@ -1,0 +1,1 @@
+"""The loop that every trained part shares: seeded, checkpointed each epoch, resumable, with time left."""

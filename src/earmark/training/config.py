@@ -1,0 +1,30 @@
+"""Numbers of the training loop and of augmentation; no torch here."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long and how fast to train."""
+
+    epochs: int = 50  # passes over the training clips
+    batch_size: int = 16  # clips per step
+    learning_rate: float = 2e-3  # peak; cosine to zero after the warm-up
+    weight_decay: float = 0.02  # decoupled (AdamW)
+    warmup: float = 0.1  # share of all steps
+    seed: int = 0  # initialization, order, augmentation and dropout
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What is done to training clips; set a value to 0 to leave it out."""
+
+    shift: float = 1.0  # largest circular time shift, share of the clip
+    gain_db: float = 6.0  # largest change of level, either way
+    noise_snr_db: tuple[float, float] = (10.0, 40.0)  # background noise, white to brown
+    noise_share: float = 0.3  # share of clips that get background noise
+    mixup: float = 0.3  # alpha of Beta(alpha, alpha); features and labels are mixed
+    mixup_share: float = 0.7  # share of batches that are mixed
+    mel_mask: int = 8  # widest SpecAugment band, in mel rows
+    frame_mask: int = 32  # widest SpecAugment stripe, in frames
+    n_masks: int = 2  # bands and stripes per clip
