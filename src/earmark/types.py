@@ -182,10 +182,7 @@ class Prediction:
     def top(self, n: int = 5) -> list[dict[str, Any]]:
         """Returns the `n` most probable labels as `{"label", "logit", "prob"}`, largest first."""
         order = self.logits.argsort(descending=True, stable=True)[:n].tolist()
-        return [
-            {"label": self.labels[i], "logit": float(self.logits[i]), "prob": float(self.probs[i])}
-            for i in order
-        ]
+        return [{"label": self.labels[i], "logit": float(self.logits[i]), "prob": float(self.probs[i])} for i in order]
 
 
 def resolve_target(

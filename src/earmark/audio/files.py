@@ -82,9 +82,7 @@ def read(
     try:
         samples, rate = soundfile.read(str(path), start=start, stop=stop, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError, MemoryError) as error:
-        raise AudioError(
-            f"{path.name} could not be decoded ({error}); export it again as WAV or FLAC."
-        ) from error
+        raise AudioError(f"{path.name} could not be decoded ({error}); export it again as WAV or FLAC.") from error
     if len(samples) == 0:
         raise AudioError(f"{path.name} holds no sound in {start_s} s to {end_s} s; choose another part.")
     try:
@@ -122,9 +120,7 @@ def encode(waveform: Waveform, container: str = "FLAC", bit_depth: int = 24) -> 
         )
     buffer = io.BytesIO()
     samples = waveform.samples.T.contiguous().numpy()
-    with soundfile.SoundFile(
-        buffer, "w", waveform.sample_rate, waveform.n_channels, subtype, format=container
-    ) as file:
+    with soundfile.SoundFile(buffer, "w", waveform.sample_rate, waveform.n_channels, subtype, format=container) as file:
         step = 1 << 16  # libsndfile's Vorbis encoder overflows its stack on long single writes
         for start in range(0, len(samples), step):
             file.write(samples[start : start + step])

@@ -37,9 +37,7 @@ def mel_to_hz(mel: Float[Tensor, "..."], scale: MelScale = "htk") -> Float[Tenso
     return torch.where(mel >= break_mel, upper, mel * _SLANEY_HZ_PER_MEL)
 
 
-def mel_points_hz(
-    n_points: int, low_hz: float, high_hz: float, scale: MelScale = "htk"
-) -> Float[Tensor, " points"]:
+def mel_points_hz(n_points: int, low_hz: float, high_hz: float, scale: MelScale = "htk") -> Float[Tensor, " points"]:
     """Returns `n_points` frequencies in Hz that are equally spaced in mels from `low_hz` to `high_hz` (float64)."""
     ends = hz_to_mel(torch.tensor([low_hz, high_hz], dtype=torch.float64), scale)
     mels = torch.linspace(float(ends[0]), float(ends[1]), n_points, dtype=torch.float64)
@@ -84,9 +82,7 @@ def filter_bank(
     return filters.float()
 
 
-def band_edges_hz(
-    n_mels: int, low_hz: float, high_hz: float, scale: MelScale = "htk"
-) -> Float[Tensor, " edges"]:
+def band_edges_hz(n_mels: int, low_hz: float, high_hz: float, scale: MelScale = "htk") -> Float[Tensor, " edges"]:
     """Returns the `n_mels + 1` borders between filters: midpoints, in mels, of neighboring filter centers.
 
     The first and last border are the ends of the bank.

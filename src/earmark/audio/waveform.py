@@ -1,6 +1,5 @@
 """Waveform: samples with a rate. It is frozen, and it never resamples by itself."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,8 @@ from torch import Tensor
 from ..errors import AudioError
 
 
-@dataclass(frozen=True, eq=False)
 class Waveform:
-    """A sound.
+    """A sound; frozen.
 
     Parameters
     ----------
@@ -34,23 +32,31 @@ class Waveform:
     1.0
     """
 
-    samples: Float[Tensor, "channel sample"]
-    sample_rate: int
+    __slots__ = ("_sample_rate", "_samples")
 
-    def __post_init__(self) -> None:
-        samples = torch.as_tensor(self.samples, dtype=torch.float32)
-        samples = samples[None] if samples.ndim == 1 else samples
-        if samples.ndim != 2 or 0 in samples.shape:
+    def __init__(self, samples: Tensor | np.ndarray, sample_rate: int) -> None:
+        values = torch.as_tensor(samples, dtype=torch.float32).detach()
+        values = values[None] if values.ndim == 1 else values
+        if values.ndim != 2 or 0 in values.shape:
             raise AudioError(
                 f"A waveform needs samples of shape [channel, sample] with at least one of each, "
-                f"got shape {tuple(samples.shape)}; use a recording that is not empty."
+                f"got shape {tuple(values.shape)}; use a recording that is not empty."
             )
-        if not bool(torch.isfinite(samples).all()):
+        if not bool(torch.isfinite(values).all()):
             raise AudioError("The sound holds NaN or infinite samples; export it again with finite samples.")
-        if int(self.sample_rate) < 1:
-            raise AudioError(f"A sample rate is a positive number of Hz, got {self.sample_rate}.")
-        object.__setattr__(self, "samples", samples)
-        object.__setattr__(self, "sample_rate", int(self.sample_rate))
+        if int(sample_rate) < 1:
+            raise AudioError(f"A sample rate is a positive number of Hz, got {sample_rate}.")
+        self._samples, self._sample_rate = values, int(sample_rate)
+
+    @property
+    def samples(self) -> Float[Tensor, "channel sample"]:
+        """The samples, `[channel, sample]`, float32."""
+        return self._samples
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second (Hz)."""
+        return self._sample_rate
 
     def __getitem__(self, key: slice) -> "Waveform":
         """Cuts samples: `waveform[a:b]` is samples a to b - 1 of every channel."""
@@ -81,9 +87,7 @@ class Waveform:
 
     def mono(self) -> "Waveform":
         """Returns the mean of the channels as one channel."""
-        return (
-            self if self.n_channels == 1 else Waveform(self.samples.mean(0, keepdim=True), self.sample_rate)
-        )
+        return self if self.n_channels == 1 else Waveform(self.samples.mean(0, keepdim=True), self.sample_rate)
 
     def resample(self, sample_rate: int) -> "Waveform":
         """Returns the sound at another rate (soxr, very high quality), each channel on its own."""
@@ -101,9 +105,7 @@ class Waveform:
         """Returns the sound cut, or zero-padded at its end, to exactly `n_samples`."""
         if n_samples <= self.n_samples:
             return self[:n_samples]
-        return Waveform(
-            torch.nn.functional.pad(self.samples, (0, n_samples - self.n_samples)), self.sample_rate
-        )
+        return Waveform(torch.nn.functional.pad(self.samples, (0, n_samples - self.n_samples)), self.sample_rate)
 
     def scale(self, gain: float) -> "Waveform":
         """Returns the sound times a linear gain."""

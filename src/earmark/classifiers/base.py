@@ -121,7 +121,7 @@ class Classifier:
     def prepare(self, waveform: Waveform) -> Samples:
         """Returns `[1, sample]`: the mean of the channels at the classifier's rate, on its device."""
         samples = waveform.mono().resample(self.sample_rate).samples
-        return samples.to(device=self.device, dtype=self._float)
+        return samples.to(device=self.device, dtype=self.dtype)
 
     def predict(self, waveform: Waveform) -> Prediction:
         """Returns the logits of one clip, of any rate and number of channels."""
@@ -164,9 +164,7 @@ class Classifier:
             return self.tap(samples).map
         if stage == "logits":
             return self.logits(samples)
-        raise ModelError(
-            f"{self.name} has no stage {stage!r}; it has waveform, stft, features, map and logits."
-        )
+        raise ModelError(f"{self.name} has no stage {stage!r}; it has waveform, stft, features, map and logits.")
 
     def tap(self, samples: Samples) -> Tapped:
         """Returns map and logits of one forward pass; the logits are the model's own, bit for bit."""
@@ -192,12 +190,18 @@ class Classifier:
         """Where the module's parameters are."""
         return next((p.device for p in self.module.parameters()), torch.device("cpu"))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of samples and features: float64 for a float64 module, else float32."""
+        kind = next((p.dtype for p in self.module.parameters()), torch.float32)
+        return kind if kind == torch.float64 else torch.float32
+
     @cached_property
     def head(self) -> Head:
         """How logits depend on the map, probed once."""
         with torch.no_grad():
             shape = self.at(self._noise(), "map").shape[1:]
-        like = torch.zeros((), device=self.device, dtype=self._float)
+        like = torch.zeros((), device=self.device, dtype=self.dtype)
         with surgery.at_rest(self.module):
             return probe_head(self._head_function, tuple(shape), self.module, like=like)
 
@@ -227,15 +231,10 @@ class Classifier:
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    @property
-    def _float(self) -> torch.dtype:
-        kind = next((p.dtype for p in self.module.parameters()), torch.float32)
-        return kind if kind == torch.float64 else torch.float32
-
     def _noise(self, n_samples: int | None = None) -> Samples:
         n_samples = n_samples or round(self.probe_s * self.sample_rate)
         noise = torch.randn(1, n_samples, generator=torch.Generator().manual_seed(3))
-        return (0.1 * noise).to(device=self.device, dtype=self._float)
+        return (0.1 * noise).to(device=self.device, dtype=self.dtype)
 
     def _features_from(self, x: Tensor, at: Stage, n_samples: int | None) -> Tensor:
         if at == "waveform":
@@ -246,9 +245,7 @@ class Classifier:
             if n_samples is None:
                 raise ModelError("Entry at 'stft' needs n_samples, the length of the clips; pass n_samples=.")
             return self.front_end.from_stft(x, n_samples)
-        raise ModelError(
-            f"{self.name} cannot be entered at {at!r}; enter at waveform, stft, features, map or logits."
-        )
+        raise ModelError(f"{self.name} cannot be entered at {at!r}; enter at waveform, stft, features, map or logits.")
 
     def _run(self, features: Tensor) -> Logits:
         """Runs the whole module on features `[batch, mel, frame]` in the order of axes that it wants."""
@@ -314,7 +311,7 @@ class Classifier:
     def _probe_geometry(self, n_samples: int) -> Geometry:
         with torch.no_grad():
             shape = tuple(self.front_end(self._noise(n_samples)).shape[1:])
-        like = torch.zeros((), device=self.device, dtype=self._float)
+        like = torch.zeros((), device=self.device, dtype=self.dtype)
         freq, frame = probe_axes(self.map_of_features, shape, like=like)
         edges = tuple(self.front_end.row_edges_hz().tolist())
         return Geometry(freq, frame, edges, self.front_end.column_s(), n_samples / self.sample_rate)

@@ -45,9 +45,7 @@ class TrainingSet:
         return torch.from_numpy(self.samples[index]), self.labels[torch.from_numpy(index)]
 
 
-def decode(
-    clips: Sequence[Clip], labels: tuple[str, ...], sample_rate: int, clip_s: float, path: Path
-) -> TrainingSet:
+def decode(clips: Sequence[Clip], labels: tuple[str, ...], sample_rate: int, clip_s: float, path: Path) -> TrainingSet:
     """Decodes every clip once into a memory map beside the checkpoint; clips pass through two threads.
 
     Raises
@@ -66,9 +64,7 @@ def decode(
     for index, clip in enumerate(clips):
         unknown = set(clip.labels) - set(labels)
         if unknown:
-            raise DataError(
-                f"Clip {clip.id} has labels {sorted(unknown)} that no training clip has; add some."
-            )
+            raise DataError(f"Clip {clip.id} has labels {sorted(unknown)} that no training clip has; add some.")
         truth[index, [labels.index(label) for label in clip.labels]] = 1
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(put, range(len(clips))))
@@ -125,9 +121,7 @@ def fit_classifier(
     )
     best = max(history, key=lambda row: (row["score"], row["epoch"]))
     summary = {"labels": labels, "epoch": best["epoch"], "score": best["score"], "history": history}
-    save_small(
-        folder, module, features, labels, task, {"loop": asdict(loop), "augmentation": asdict(augmentation)}
-    )
+    save_small(folder, module, features, labels, task, {"loop": asdict(loop), "augmentation": asdict(augmentation)})
     for path in temporary:
         path.unlink(missing_ok=True)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)

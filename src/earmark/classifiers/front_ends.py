@@ -147,9 +147,7 @@ def front_end_from_dict(values: dict[str, Any]) -> FrontEnd:
     values = dict(values)
     kind = values.pop("kind", None)
     if kind not in FRONT_ENDS:
-        raise ModelError(
-            f"Front end {kind!r} is unknown, expected one of {', '.join(FRONT_ENDS)}; update earmark."
-        )
+        raise ModelError(f"Front end {kind!r} is unknown, expected one of {', '.join(FRONT_ENDS)}; update earmark.")
     build, config = FRONT_ENDS[kind]
     return build(config(**values))
 

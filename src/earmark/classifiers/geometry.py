@@ -128,9 +128,7 @@ class Geometry:
             `[..., freq', frame']`.
         """
         rows = _lerp_matrix(self._rows_of(hz), self.freq).to(values)
-        columns = _lerp_matrix((seconds.double() - self.column_s[0]) / self.column_s[1], self.frame).to(
-            values
-        )
+        columns = _lerp_matrix((seconds.double() - self.column_s[0]) / self.column_s[1], self.frame).to(values)
         return rows @ values @ columns.T
 
     def _rows_of(self, hz: Tensor) -> Tensor:

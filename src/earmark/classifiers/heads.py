@@ -92,9 +92,7 @@ class Head:
         return (row / (n_freq * n_frames))[:, None, None].expand(-1, n_freq, n_frames)
 
 
-def probe_head(
-    function: HeadFunction, shape: tuple[int, int, int], module: nn.Module, *, like: Tensor
-) -> Head:
+def probe_head(function: HeadFunction, shape: tuple[int, int, int], module: nn.Module, *, like: Tensor) -> Head:
     """Returns the head's tier and weights, found on random maps `[channel, freq, frame]` of `shape`.
 
     A head is affine if the midpoint of two random maps gives the midpoint of their logits and the Jacobian is the
@@ -170,9 +168,7 @@ def _matches(head: Head, maps: Map, logits: Logits) -> bool:
     return _close(torch.einsum("cdft,bdft->bc", weight, maps) + head.bias, logits)
 
 
-def _linears(
-    module: nn.Module, n_channels: int, n_labels: int
-) -> Iterator[nn.Linear | nn.Conv2d | nn.Conv1d]:
+def _linears(module: nn.Module, n_channels: int, n_labels: int) -> Iterator[nn.Linear | nn.Conv2d | nn.Conv1d]:
     for layer in reversed(list(module.modules())):
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.Conv1d):
             weight = layer.weight
@@ -180,12 +176,8 @@ def _linears(
                 yield layer
 
 
-def _norm_pairs(
-    module: nn.Module, n_channels: int, n_labels: int
-) -> Iterator[tuple[nn.LayerNorm, nn.Linear]]:
-    norms = [
-        m for m in module.modules() if isinstance(m, nn.LayerNorm) and m.normalized_shape == (n_channels,)
-    ]
+def _norm_pairs(module: nn.Module, n_channels: int, n_labels: int) -> Iterator[tuple[nn.LayerNorm, nn.Linear]]:
+    norms = [m for m in module.modules() if isinstance(m, nn.LayerNorm) and m.normalized_shape == (n_channels,)]
     for linear in _linears(module, n_channels, n_labels):
         if isinstance(linear, nn.Linear):
             for norm in reversed(norms):

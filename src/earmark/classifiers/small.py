@@ -49,10 +49,7 @@ class SmallCnn(nn.Module):
         self.norm = nn.BatchNorm1d(self.config.n_mels)
         last = len(self.config.channels) - 1
         self.blocks = nn.Sequential(
-            *(
-                _block(widths[i], widths[i + 1], pool=i < last, dropout=self.config.dropout)
-                for i in range(last + 1)
-            )
+            *(_block(widths[i], widths[i + 1], pool=i < last, dropout=self.config.dropout) for i in range(last + 1))
         )
         self.linear = nn.Linear(widths[-1], self.config.n_labels)
 

@@ -58,9 +58,7 @@ def wrap(
     """
     labels = tuple(str(label) for label in labels)
     if len(set(labels)) != len(labels) or not labels:
-        raise ModelError(
-            f"Labels must be unique and at least one, got {len(labels)} with duplicates or none."
-        )
+        raise ModelError(f"Labels must be unique and at least one, got {len(labels)} with duplicates or none.")
     if not isinstance(front_end, FrontEnd):
         raise ModelError(
             f"front_end is a {type(front_end).__name__}, an earmark FrontEnd was expected; use LogMel, or subclass "

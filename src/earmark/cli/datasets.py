@@ -59,9 +59,7 @@ def training_clips(
         from ..data.scenes import scenes
 
         n = n_scenes(data)
-        return Split(
-            scenes(n, 3 * seed), scenes(max(n // 5, 1), 3 * seed + 1), scenes(max(n // 5, 1), 3 * seed + 2)
-        )
+        return Split(scenes(n, 3 * seed), scenes(max(n // 5, 1), 3 * seed + 1), scenes(max(n // 5, 1), 3 * seed + 2))
 
     def part(chosen: str | None) -> "Sequence[Clip]":
         return clips_of(data, chosen, label_column, group_column)
@@ -77,7 +75,5 @@ def n_scenes(data: str) -> int:
     """Returns N of `scenes:N`."""
     text = data.removeprefix(SCENES)
     if not text.isdigit() or int(text) < 1:
-        raise DataError(
-            f"Generated scenes are asked for as scenes:N with N >= 1, got {data!r}; write scenes:200."
-        )
+        raise DataError(f"Generated scenes are asked for as scenes:N with N >= 1, got {data!r}; write scenes:200.")
     return int(text)

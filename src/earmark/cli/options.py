@@ -24,9 +24,7 @@ def command(function: Command) -> Callable[..., None]:
     """Returns the function that typer calls: the same options, and the shared ones."""
 
     @functools.wraps(function)
-    def wrapper(
-        *, as_json: bool, debug: bool, params: Path | None, ctx: typer.Context, **options: Any
-    ) -> None:
+    def wrapper(*, as_json: bool, debug: bool, params: Path | None, ctx: typer.Context, **options: Any) -> None:
         try:
             result = function(**options)
         except Exception as error:
@@ -69,9 +67,7 @@ def with_config(name: str, config: type) -> Callable[[Command], Command]:
             return function(**options, **{name: config(**values)})
 
         parameters = [p for p in _parameters(function) if p.name != name]
-        parameters += [
-            _option(n, hints[n], defaults[n], f"--{n.replace('_', '-')}", help_of.get(n, "")) for n in own
-        ]
+        parameters += [_option(n, hints[n], defaults[n], f"--{n.replace('_', '-')}", help_of.get(n, "")) for n in own]
         _set_signature(wrapper, parameters)
         return wrapper
 

@@ -2,10 +2,19 @@
 
 import typer
 
-from . import train
+from . import fit, train
+from .demo import demo
+from .explain import explain
+from .info import info
+from .verify import verify
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True)
+app.command("demo")(demo)
+app.command("explain")(explain)
+app.add_typer(fit.app, name="fit")
 app.add_typer(train.app, name="train")
+app.command("verify")(verify)
+app.command("info")(info)
 
 
 @app.callback()

@@ -23,9 +23,7 @@ def classifier(
     folds: Annotated[str | None, typer.Option(help="Folds to learn from, such as 1,2,3.")] = None,
     select_folds: Annotated[str | None, typer.Option(help="Folds that choose the epoch.")] = None,
     test_folds: Annotated[str | None, typer.Option(help="Folds that are only reported.")] = None,
-    label_column: Annotated[
-        str, typer.Option(help="Column with the label; several are separated by ';'.")
-    ] = "label",
+    label_column: Annotated[str, typer.Option(help="Column with the label; several are separated by ';'.")] = "label",
     group_column: Annotated[str | None, typer.Option(help="Column with what must stay together.")] = None,
     multilabel: Annotated[bool, typer.Option(help="Clips may have several labels.")] = False,
     clip_s: Annotated[float, typer.Option(help="Seconds that each clip is cut or padded to.")] = 5.0,
@@ -40,9 +38,7 @@ def classifier(
 
     split = training_clips(data, folds, select_folds, test_folds, label_column, group_column, loop.seed)
     task = "multilabel" if multilabel else "multiclass"
-    say(
-        f"{len(split.training)} clips to learn from, {len(split.selection)} to choose, {len(split.test)} to test"
-    )
+    say(f"{len(split.training)} clips to learn from, {len(split.selection)} to choose, {len(split.test)} to test")
     with progress("training") as report:
         summary = fit_classifier(
             split.training,

@@ -52,9 +52,7 @@ def _hum(config: SceneConfig, rng: np.random.Generator) -> Array:
     mains_hz = rng.choice(MAINS_HZ)
     # One second is a whole number of periods of all harmonics, so the rest repeats it.
     time_s = np.arange(config.sample_rate) / config.sample_rate
-    waves = [
-        np.sin(2 * np.pi * (k * mains_hz * time_s + phase)) / k for k, phase in enumerate(rng.random(4), 1)
-    ]
+    waves = [np.sin(2 * np.pi * (k * mains_hz * time_s + phase)) / k for k, phase in enumerate(rng.random(4), 1)]
     second = np.sum(waves, axis=0)
     return np.resize(second / np.sqrt(mean_power(second)), config.n_samples).astype(np.float32)
 
@@ -71,7 +69,7 @@ def impulse_response(n_samples: int, room_db: float, rng: np.random.Generator) -
     return response
 
 
-def convolve(samples: Array, response: Array) -> Array:
+def convolve(samples: Array, response: Float[np.ndarray, " tail"]) -> Array:
     """Returns the convolution, cut to the length of `samples`."""
     n = fast_length(len(samples) + len(response) - 1)
     wet = np.fft.irfft(np.fft.rfft(samples, n) * np.fft.rfft(response, n), n)

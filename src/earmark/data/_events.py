@@ -18,6 +18,7 @@ Array = Float[np.ndarray, " sample"]
 Values = Mapping[str, float]
 
 EDGE_S = 0.01  # fade at both ends of a sustained sound
+EDGE_HZ = 1 / EDGE_S  # how far such a fade spreads a tone: its spectrum is below -30 dB from there on
 
 
 @dataclass(frozen=True)
@@ -137,10 +138,11 @@ def _bird_trill(v: Values, time_s: Array, rng: np.random.Generator) -> Array:
     return tone(modulated(time_s, v["pitch_hz"], v["depth"], v["rate_hz"])) * fade(time_s)
 
 
-def _vibrato_band(n_harmonics: int) -> Callable[[Values], tuple[float, float]]:
+def _vibrato_band(n_harmonics: int, edge_s: float = 0.03) -> Callable[[Values], tuple[float, float]]:
     def band(v: Values) -> tuple[float, float]:
         low, high = v["pitch_hz"] * (1 - v["depth"]), v["pitch_hz"] * (1 + v["depth"])
-        return low - 2 * v["rate_hz"], n_harmonics * high + 2 * v["rate_hz"]  # Carson's rule, on either side
+        margin = 2 * v["rate_hz"] + 1 / edge_s  # Carson's rule, and what the fade spreads
+        return low - margin, n_harmonics * high + margin
 
     return band
 
@@ -159,7 +161,7 @@ def _chirp_down(v: Values, time_s: Array, rng: np.random.Generator) -> Array:
 
 
 def _chirp_band(v: Values) -> tuple[float, float]:
-    return v["pitch_hz"], v["pitch_hz"] * v["ratio"]
+    return v["pitch_hz"] - EDGE_HZ, v["pitch_hz"] * v["ratio"] + EDGE_HZ
 
 
 def _am_hum(v: Values, time_s: Array, rng: np.random.Generator) -> Array:
@@ -178,7 +180,7 @@ def _high_beeps(v: Values, time_s: Array, rng: np.random.Generator) -> Array:
 
 
 def _beep_band(v: Values) -> tuple[float, float]:
-    return v["pitch_hz"] - 2 / v["on_s"], v["pitch_hz"] + 2 / v["on_s"]  # main lobe of a faded beep
+    return v["pitch_hz"] - EDGE_HZ, v["pitch_hz"] + EDGE_HZ
 
 
 # Noises -----------------------------------------------------------------------------------------------------
@@ -203,7 +205,7 @@ def _filtered_rattle(v: Values, time_s: Array, rng: np.random.Generator) -> Arra
 
 
 def _rattle_band(v: Values) -> tuple[float, float]:
-    # The pulses widen the band: |H(f)|^2 = 1 / (1 + (2 pi tau f)^2)^2 = 1/1000.
+    # At most by this do the pulses widen the band: |H(f)|^2 = 1 / (1 + (2 pi tau f)^2)^2 = 1/1000.
     half_hz = np.sqrt(np.sqrt(1000) - 1) / (2 * np.pi * v["decay_s"])
     low, high = _noise_band(v)
     return low - half_hz, high + half_hz
@@ -223,7 +225,7 @@ KINDS: Mapping[str, Kind] = {
     "bird_trill": Kind(
         {"duration_s": (0.4, 1.5), "pitch_hz": (3000, 5500), "rate_hz": (12, 25), "depth": (0.08, 0.2)},
         _bird_trill,
-        _vibrato_band(1),
+        _vibrato_band(1, EDGE_S),
     ),
     "broadband_burst": Kind(
         {"duration_s": (0.12, 0.4), "low_hz": (200, 400), "width_hz": (5500, 7000)},

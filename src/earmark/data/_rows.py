@@ -39,9 +39,7 @@ def require_column(path: Path, column: str, columns: list[str]) -> None:
         return
     problem = "no column" if column not in columns else "more than one column"
     hint = " (label_column=None reads a table without labels)" if column == "label" else ""
-    raise DataError(
-        f"{path} has {problem} {column!r}; its columns are {', '.join(columns) or '(none)'}{hint}."
-    )
+    raise DataError(f"{path} has {problem} {column!r}; its columns are {', '.join(columns) or '(none)'}{hint}.")
 
 
 def row_clip(root: Path, row: Row, label_column: str | None, group_column: str | None) -> Clip:
@@ -62,9 +60,7 @@ def _inside(root: Path, name: str) -> str:
     normal = posixpath.normpath(name)
     outside = normal.startswith(("/", "../")) or normal in (".", "..") or PureWindowsPath(name).drive
     if outside or not name:
-        raise DataError(
-            f"A file_name is a path inside of {root}, got {name!r}; write it relative to that folder."
-        )
+        raise DataError(f"A file_name is a path inside of {root}, got {name!r}; write it relative to that folder.")
     return normal
 
 
@@ -72,9 +68,7 @@ def _fold(name: str, text: str) -> int | None:
     try:
         return int(text) if text else None
     except ValueError as error:
-        raise DataError(
-            f"The fold of {name} is {text!r}, and an integer was expected; correct it."
-        ) from error
+        raise DataError(f"The fold of {name} is {text!r}, and an integer was expected; correct it.") from error
 
 
 def refuse_duplicates(path: Path, clips: list[Clip]) -> None:
@@ -88,9 +82,7 @@ def refuse_missing(root: Path, path: Path, clips: list[Clip]) -> None:
     """Refuses a table that names files that do not exist."""
     missing = [clip.id for clip in clips if not (root / clip.id).is_file()]
     if missing:
-        raise DataError(
-            f"{path} names {_some(missing)}, not found in {root}; add the files or remove the rows."
-        )
+        raise DataError(f"{path} names {_some(missing)}, not found in {root}; add the files or remove the rows.")
 
 
 def _some(names: list[str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-_DTYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
+_DTYPES: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 
 
 def create(path: Path, shape: tuple[int, ...], dtype: str = "F32", name: str = "array") -> np.memmap:

@@ -35,9 +35,7 @@ class SceneConfig:
             object.__setattr__(self, name, _range(name, getattr(self, name)))
         object.__setattr__(self, "duration_s", float(self.duration_s))
         object.__setattr__(self, "backgrounds", tuple(self.backgrounds))
-        _require(
-            16000 <= self.sample_rate <= 384000, f"sample_rate is 16000 to 384000 Hz, got {self.sample_rate}"
-        )
+        _require(16000 <= self.sample_rate <= 384000, f"sample_rate is 16000 to 384000 Hz, got {self.sample_rate}")
         _require(1 <= self.duration_s <= 600, f"duration_s is 1 to 600 seconds, got {self.duration_s}")
         _require(
             0 <= self.min_events <= self.max_events <= 12,
@@ -96,7 +94,7 @@ def _require(condition: bool, sentence: str) -> None:
         raise DataError(f"Scenes cannot be drawn: {sentence}.")
 
 
-def _range(name: str, value: Range) -> Range:
+def _range(name: str, value: Any) -> Range:
     """Returns `(lowest, highest)` as two floats, so that equal settings are written in one way."""
     try:
         low, high = map(float, value)
@@ -117,4 +115,7 @@ def _read(text: str, kind: Any) -> Any:
     """Returns the value that `_written` wrote, by the field's type."""
     if kind in (int, float):
         return float(text) if kind is float else int(text)
-    return tuple(map(float, text.split(".."))) if kind == Range else tuple(text.split("+"))
+    if kind == Range:
+        low, high = text.split("..")
+        return float(low), float(high)
+    return tuple(text.split("+"))

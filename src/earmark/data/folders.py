@@ -83,9 +83,7 @@ def folder(
     if (root / METADATA).is_file():
         return table(root / METADATA, label_column=label_column, group_column=group_column, folds=folds)
     if folds is not None or group_column is not None:
-        raise DataError(
-            f"{root} has no {METADATA}, so it has neither folds nor groups; add one to choose by."
-        )
+        raise DataError(f"{root} has no {METADATA}, so it has neither folds nor groups; add one to choose by.")
     return ClipFolder(root, _scan(root))
 
 
@@ -163,9 +161,9 @@ def split_by_group(
 ) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
     """Divides clips in two without dividing a group, keeping each label's share as well as groups allow.
 
-    Groups are gone through in a random order; one is held out if that brings the held-out clips nearer to
-    `share` of each label, by the sum of `(wanted - held)^2 / n` over labels; in a second round, nearer to
-    `share` of each label and of all clips. The order of `clips` plays no part.
+    In a random order each group is moved to the other part where that brings the held-out clips nearer to `share`
+    of each label, by the sum of `(wanted - held)^2 / n` over labels, until none is; then the same for each label
+    and all clips. The order of `clips` plays no part.
 
     Parameters
     ----------
@@ -212,19 +210,29 @@ def _held_groups(groups: dict[str, list[Clip]], share: float, seed: int) -> set[
     order = [list(groups)[i] for i in np.random.default_rng(seed).permutation(len(groups))]
     held: set[str] = set()
     for weight in (0, 1):  # of the count of all clips, so that labels come first
-        for name in order:
-            if name not in held and _change(counts[name], missing, total, weight) < 0:
-                held.add(name)
-                missing |= {key: missing[key] - n for key, n in counts[name].items()}
+        while sum(_move(name, counts[name], held, missing, total, weight) for name in order):
+            pass
     smallest = min(order, key=lambda name: len(groups[name]))
     return held - {smallest} if len(held) == len(groups) else held or {smallest}
 
 
-def _change(counts: Counts, missing: dict[str | None, float], total: Counts, weight: int) -> float:
-    """Returns by how much holding a group out changes the sum of `missing^2 / total`."""
-    return sum(
-        (weight if key is None else 1) * n * (n - 2 * missing[key]) / total[key] for key, n in counts.items()
-    )
+def _move(
+    name: str,
+    counts: Counts,
+    held: set[str],
+    missing: dict[str | None, float],
+    total: Counts,
+    weight: int,
+) -> bool:
+    """Moves a group to the other side, if that lowers the sum of `missing^2 / total`; returns whether it did."""
+    sign = -1 if name in held else 1
+    weights = {key: (weight if key is None else 1) / total[key] for key in counts}
+    change = sum(weights[key] * n * (n - 2 * sign * missing[key]) for key, n in counts.items())
+    if change > -1e-9:
+        return False
+    held ^= {name}
+    missing |= {key: missing[key] - sign * n for key, n in counts.items()}
+    return True
 
 
 def _counts(group: list[Clip]) -> Counts:
@@ -248,6 +256,4 @@ def _scan(root: Path) -> tuple[Clip, ...]:
             f"{root} holds sounds both directly and in sub-folders ({nested[0]}); put all of them in one "
             f"sub-folder per label, or list them in a {METADATA}."
         )
-    return tuple(
-        Clip(name, root / name, labels=tuple(name.split("/")[:-1][:1]), group=name) for name in names
-    )
+    return tuple(Clip(name, root / name, labels=tuple(name.split("/")[:-1][:1]), group=name) for name in names)

@@ -228,9 +228,7 @@ def scenes(n: int, seed: int = 0, config: SceneConfig | None = None, **changes: 
     known = SceneConfig.__dataclass_fields__
     unknown = sorted(changes.keys() - known.keys())
     if unknown:
-        raise DataError(
-            f"Scenes have no setting {', '.join(unknown)}; their settings are {', '.join(known)}."
-        )
+        raise DataError(f"Scenes have no setting {', '.join(unknown)}; their settings are {', '.join(known)}.")
     return SceneSet(range(n), seed, replace(config or SceneConfig(), **changes))
 
 
@@ -266,7 +264,7 @@ def render(clip_id: str) -> Scene:
     scale = np.float32(10 ** (plan.peak_db / 20) / np.abs(mixture).max())
     return Scene(
         clip_id,
-        Waveform(torch.from_numpy(mixture * scale), config.sample_rate),
+        Waveform(torch.from_numpy(mixture * scale)[None], config.sample_rate),
         tuple(replace(event, gain=float(event.gain * scale)) for event in events),
         noise * scale,
         plan.background,

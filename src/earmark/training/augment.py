@@ -36,9 +36,7 @@ def time_shift(samples: Samples, share: float, generator: Generator) -> Samples:
     return samples.gather(1, index)
 
 
-def background_noise(
-    samples: Samples, snr_db: tuple[float, float], share: float, generator: Generator
-) -> Samples:
+def background_noise(samples: Samples, snr_db: tuple[float, float], share: float, generator: Generator) -> Samples:
     """Returns the clips with noise of a random color (power ~ 1/f^0 to 1/f^2) at a random signal-to-noise ratio."""
     batch, n_samples = samples.shape
     chosen = torch.rand(batch, 1, generator=generator) < share
@@ -46,9 +44,7 @@ def background_noise(
         return samples
     spectrum = torch.fft.rfft(torch.randn(batch, n_samples, generator=generator))
     slope = torch.rand(batch, 1, generator=generator)
-    noise = torch.fft.irfft(
-        spectrum * torch.arange(1, spectrum.shape[1] + 1)[None].float() ** -slope, n_samples
-    )
+    noise = torch.fft.irfft(spectrum * torch.arange(1, spectrum.shape[1] + 1)[None].float() ** -slope, n_samples)
     snr = snr_db[0] + (snr_db[1] - snr_db[0]) * torch.rand(batch, 1, generator=generator)
     level = samples.square().mean(1, keepdim=True) / noise.square().mean(1, keepdim=True).clamp_min(1e-20)
     return samples + chosen * noise * (level * 10 ** (-snr / 10)).sqrt()

@@ -140,9 +140,7 @@ def save_checkpoint(state: TrainState, folder: Path, config: LoopConfig) -> None
         "config": _plain(config),
     }
     temporary = folder / ".checkpoint.part"
-    save_file(
-        {k: v.contiguous().clone() for k, v in tensors.items()}, temporary, {"state": json.dumps(header)}
-    )
+    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, {"state": json.dumps(header)})
     temporary.replace(folder / "checkpoint.safetensors")
 
 

@@ -11,9 +11,7 @@ def accuracy(logits: Float[Tensor, "clip label"], labels: Float[Tensor, "clip la
     return float((labels.gather(1, top) > 0.5).float().mean())
 
 
-def macro_average_precision(
-    logits: Float[Tensor, "clip label"], labels: Float[Tensor, "clip label"]
-) -> float:
+def macro_average_precision(logits: Float[Tensor, "clip label"], labels: Float[Tensor, "clip label"]) -> float:
     """Returns average precision, averaged over the labels that occur; ties are in the order of the clips.
 
     Average precision is the mean, over positive clips, of the precision at their rank.

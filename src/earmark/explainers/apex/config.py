@@ -56,11 +56,8 @@ class ApexConfig:
             _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         _require(self.learning_rate > 0, "learning_rate", "positive", self.learning_rate)
         _require(self.weight_decay >= 0, "weight_decay", "0 or more", self.weight_decay)
-        _require(
-            self.per_group is None or self.per_group >= 1, "per_group", "at least 1 or None", self.per_group
-        )
+        _require(self.per_group is None or self.per_group >= 1, "per_group", "at least 1 or None", self.per_group)
         _require(0 <= self.held_out < 1, "held_out", "a share from 0 to below 1", self.held_out)
-        object.__setattr__(self, "betas", tuple(self.betas))
 
     @property
     def prototypes_per_stage(self) -> tuple[int, ...]:
@@ -70,6 +67,11 @@ class ApexConfig:
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values."""
         return {**asdict(self), "betas": list(self.betas)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ApexConfig":
+        """Returns the configuration that `to_dict` wrote."""
+        return cls(**{**values, "betas": tuple(values["betas"])})
 
 
 def prototype_schedule(name: str, n_stages: int = 10) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -23,13 +24,15 @@ from ...errors import MismatchError
 from ...prototypes.topk import Top
 from ...types import seeded
 from .config import ApexConfig, Form
-from .views import Basis, Tables, activation, mean_rows, purity, strongest
+from .views import Basis, Tables, activation, purity
 
 Pairs = Int[Tensor, "pair 2"]  # (clip, channel)
 Progress = Callable[[int, int, dict[str, float]], None]  # done, in all, latest values
 
 #: Largest norm of a matrix whose exponential twelve terms give to rounding (Al-Mohy and Higham 2010, table 3.1).
 TAYLOR_RADIUS = {torch.float32: 1.4617, torch.float64: 0.29962}
+DEAD_PURITY = 0.1
+DUPLICATE_CORRELATION = 0.95
 SELECTION_CHUNK = 4096  # clips scored at a time
 
 
@@ -122,9 +125,7 @@ def final_basis(A_raw: Float[Tensor, "channel channel"], form: Form) -> tuple[Ba
     return U, (U.T.contiguous() if form == "orthogonal" else exponential(-A))
 
 
-def purity_loss(
-    vectors: Float[Tensor, "pair channel"], U: Basis, channels: Int[Tensor, " pair"]
-) -> Float[Tensor, ""]:
+def purity_loss(vectors: Float[Tensor, "pair channel"], U: Basis, channels: Int[Tensor, " pair"]) -> Float[Tensor, ""]:
     """Returns minus the mean purity of pairs, for vectors p before U."""
     return -purity(vectors @ U.T, channels).mean()
 
@@ -132,9 +133,7 @@ def purity_loss(
 def new_state(n_channels: int, config: ApexConfig, dtype: torch.dtype = torch.float32) -> BasisState:
     """Returns the start, A = 0 (U = I), with Adam and coupled L2."""
     A = torch.zeros(n_channels, n_channels, dtype=dtype, requires_grad=True)
-    optimizer = torch.optim.Adam(
-        [A], config.learning_rate, config.betas, config.eps, weight_decay=config.weight_decay
-    )
+    optimizer = torch.optim.Adam([A], config.learning_rate, config.betas, config.eps, weight_decay=config.weight_decay)
     return BasisState(A, optimizer)
 
 
@@ -166,9 +165,7 @@ def train_basis(
     return state
 
 
-def _train_stage(
-    clips: TrainingClips, config: ApexConfig, state: BasisState, progress: Progress | None
-) -> None:
+def _train_stage(clips: TrainingClips, config: ApexConfig, state: BasisState, progress: Progress | None) -> None:
     began = time.perf_counter()
     U = basis(state.A.detach(), config.form)
     pairs = select_pairs(clips, U, config.prototypes_per_stage[state.stage], config)
@@ -199,9 +196,7 @@ def _step(state: BasisState, batch: Pairs, tables: Mapping[int, Tables], form: F
 
 def n_steps(n_clips: int, n_channels: int, config: ApexConfig) -> int:
     """Returns the optimizer steps of a whole run."""
-    per_epoch = (
-        math.ceil(min(n, n_clips) * n_channels / config.batch_size) for n in config.prototypes_per_stage
-    )
+    per_epoch = (math.ceil(min(n, n_clips) * n_channels / config.batch_size) for n in config.prototypes_per_stage)
     return sum(per_epoch) * config.epochs_per_stage
 
 
@@ -212,9 +207,7 @@ def select_pairs(clips: TrainingClips, U: Basis, n: int, config: ApexConfig) -> 
     return torch.stack([ids.T.flatten(), channels.T.flatten()], 1)
 
 
-def strongest_clips(
-    clips: TrainingClips, U: Basis, n: int, config: ApexConfig, *, smallest: bool = False
-) -> Top:
+def strongest_clips(clips: TrainingClips, U: Basis, n: int, config: ApexConfig, *, smallest: bool = False) -> Top:
     """Returns scores and positions of the clips that excite each channel most, or least."""
     top = Top.empty(n, clips.n_channels, smallest=smallest, dtype=clips.pooled.dtype)
     for position in torch.arange(len(clips)).split(SELECTION_CHUNK):
@@ -236,23 +229,81 @@ def minibatches(pairs: Pairs, stage: int, epoch: int, config: ApexConfig) -> Ite
         yield pairs[part]
 
 
-def gather(
-    pairs: Pairs, tables: Mapping[int, Tables], U: Float[Tensor, "channel channel"]
-) -> Float[Tensor, "pair channel"]:
-    """Returns the vector p, before U, of each pair; pairs of one clip share one product."""
-    clips, order = pairs[:, 0].sort(stable=True)
-    rows = U[pairs[order, 1]]
-    found = torch.empty_like(rows)
-    for clip, first, last in _runs(clips):
-        found[first:last] = mean_rows(tables[clip], strongest(tables[clip], rows[first:last]))
-    return torch.empty_like(found).index_copy_(0, order, found)
+def gather(pairs: Pairs, tables: Mapping[int, Tables], U: Basis) -> Float[Tensor, "pair channel"]:
+    """Returns the vector p, before U, of each pair."""
+    with torch.no_grad():
+        rows = U[pairs[:, 1]]
+        of_pairs = [tables[clip] for clip in pairs[:, 0].tolist()]
+        found = [_strongest_rows(candidates, rows) for candidates in zip(*of_pairs, strict=True)]
+        return found[0] if len(found) == 1 else (found[0] + found[1]) / 2
 
 
-def _runs(values: Int[Tensor, " pair"]) -> Iterator[tuple[int, int, int]]:
-    """Yields each value of a sorted list with the first position of its run and the one after its last."""
-    unique, counts = values.unique_consecutive(return_counts=True)
-    ends = counts.cumsum(0).tolist()
-    yield from zip(unique.tolist(), [0, *ends[:-1]], ends, strict=True)
+def _strongest_rows(candidates: Sequence[Tensor], rows: Tensor) -> Float[Tensor, "pair channel"]:
+    """Returns of each pair's candidates `[position, channel]` the one to which its row of U responds most.
+
+    One matrix-vector product for each pair: larger products would be shared out to threads several hundred times a
+    step, which on a busy machine takes seconds.
+    """
+    longest = max(len(table) for table in candidates)
+    responses = rows.new_full((len(rows), longest), -math.inf)
+    for table, row, response in zip(candidates, rows, responses, strict=True):
+        torch.mv(table, row, out=response[: len(table)])
+    best = responses.argmax(1).tolist()
+    return torch.stack([table[i] for table, i in zip(candidates, best, strict=True)])
+
+
+def mean_purity(clips: TrainingClips, U: Basis, config: ApexConfig) -> Float[Tensor, " channel"]:
+    """Returns each channel's purity, averaged over the clips that excite it most (as many as the bank shows)."""
+    pairs = select_pairs(clips, U, config.bank_size, config)
+    vectors = gather(pairs, load_tables(clips, pairs), U)
+    return purity(vectors @ U.T, pairs[:, 1]).reshape(clips.n_channels, -1).mean(1)
+
+
+def dead_channels(clips: TrainingClips, U: Basis, config: ApexConfig) -> list[int]:
+    """Returns the channels with purity below 0.1, or that no clip excites."""
+    best = strongest_clips(clips, U, 1, config).scores[0]
+    return ((mean_purity(clips, U, config) < DEAD_PURITY) | (best <= 0)).nonzero().flatten().tolist()
+
+
+def duplicate_channels(clips: TrainingClips, U: Basis) -> list[tuple[int, int]]:
+    """Returns the pairs of channels whose pooled activations have an absolute correlation above 0.95.
+
+    A constant channel correlates with none.
+    """
+    means = activation(U, clips.pooled).double()
+    means = means - means.mean(0)
+    norms = means.norm(dim=0)
+    units = torch.where(norms > 1e-12 * norms.max(), means / norms.clamp_min(1e-300), 0.0)
+    first, second = ((units.T @ units).abs() > DUPLICATE_CORRELATION).triu(1).nonzero(as_tuple=True)
+    return list(zip(first.tolist(), second.tolist(), strict=True))
+
+
+def diagnose(
+    train: TrainingClips, held_out: TrainingClips | None, state: BasisState, config: ApexConfig
+) -> dict[str, Any]:
+    """Returns what is to be known of a basis, as plain JSON values.
+
+    `purity` and `purity_identity` (U = I) hold the mean over channels for `train` and `held_out` clips, each with
+    prototypes selected among these clips.
+    """
+    U64, _ = final_basis(state.A, config.form)
+    U = U64.to(train.pooled.dtype)
+    sets = {"train": train} | ({"held_out": held_out} if held_out is not None else {})
+    A = generator_of(state.A.detach().double(), config.form)
+    return {
+        "purity": {name: float(mean_purity(clips, U, config).mean()) for name, clips in sets.items()},
+        "purity_identity": {
+            name: float(mean_purity(clips, torch.eye(len(U)).to(U), config).mean()) for name, clips in sets.items()
+        },
+        "dead_channels": dead_channels(train, U, config),
+        "duplicate_channels": [list(pair) for pair in duplicate_channels(train, U)],
+        "condition_number": float(torch.linalg.cond(U64)),
+        "norm_A": float(torch.linalg.matrix_norm(A, 2)),
+        "n_steps": state.n_steps,
+        "purity_per_epoch": [-loss for loss in state.losses],
+        "n_clips": {name: len(clips) for name, clips in sets.items()},
+        "seconds": dict(state.seconds),
+    }
 
 
 def save_state(state: BasisState, path: Path, key: dict[str, object]) -> None:
@@ -267,9 +318,7 @@ def save_state(state: BasisState, path: Path, key: dict[str, object]) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
-    save_file(
-        {"A": state.A.detach().clone(), **tensors}, temporary, {"state": json.dumps({"key": key, **header})}
-    )
+    save_file({"A": state.A.detach().clone(), **tensors}, temporary, {"state": json.dumps({"key": key, **header})})
     temporary.replace(path)
 
 

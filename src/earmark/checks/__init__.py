@@ -1,0 +1,1 @@
+"""Does a model, or an explainer, do what it promises?"""

@@ -1,0 +1,158 @@
+"""`earmark explain`: one folder with a page per clip."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InputError
+from .options import command, save_params, say
+from .progress import progress
+
+if TYPE_CHECKING:
+    from ..explainers.base import Explainer
+    from ..explanation import Explanation
+
+MAX_SECONDS = 30.0
+
+
+@command
+def explain(
+    inputs: Annotated[list[Path], typer.Argument(help="Sound files, or folders of them.")],
+    *,
+    classifier: Annotated[str, typer.Option(help="Embedded name, folder, or file.py:function.")] = "esc10-cnn",
+    explainer: Annotated[str, typer.Option(help="Folder of a fitted explainer, or a method's name.")] = "apex",
+    target: Annotated[str | None, typer.Option(help="Label to explain; default: what the classifier decided.")] = None,
+    against: Annotated[str | None, typer.Option(help="Explain the target rather than this label.")] = None,
+    top: Annotated[int, typer.Option(help="Channels to show.")] = 4,
+    mode: Annotated[str, typer.Option(help="signed (sums to the logit) or paper.")] = "signed",
+    basis: Annotated[str, typer.Option(help="apex, or identity for the model's own channels.")] = "apex",
+    prototypes: Annotated[int, typer.Option(help="Prototypes to show per channel.")] = 4,
+    bank_audio: Annotated[
+        list[Path] | None, typer.Option(help="Where prototypes' sounds are looked for, by content hash.")
+    ] = None,
+    start: Annotated[float | None, typer.Option(help="Start of the part to explain, in seconds.")] = None,
+    end: Annotated[float | None, typer.Option(help="End of the part to explain, in seconds.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the explanation(s).")] = None,
+    strict: Annotated[bool, typer.Option(help="Exit with code 2 if any input failed.")] = False,
+    device: Annotated[str, typer.Option(help="Where the model runs.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="For methods that draw at random; APEX does not.")] = 0,
+) -> dict[str, Any]:
+    """Explain what a classifier heard in each clip: a page, sounds, tables and exact values."""
+    from ..audio.files import read
+    from ..classifiers.load import load_classifier
+    from ..explainers.load import load_explainer
+
+    found = list(sound_files(inputs))
+    out = out or Path(f"{inputs[0].stem or 'clips'}-explained")
+    model = load_classifier(classifier, device=device)
+    options = {"top": top, "mode": mode, "basis": basis, "prototypes": prototypes}
+    method = load_explainer(explainer, classifier=model, bank_audio=bank_folders(bank_audio), **options)
+    if model.head.notice:
+        say(model.head.notice)
+    done: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    with progress("explaining") as report:
+        for index, (path, name) in enumerate(found):
+            folder = out if len(found) == 1 else out / name
+            try:
+                waveform = read(path, start, end, max_duration_s=MAX_SECONDS)
+                done.append({"input": str(path), **write_explanations(method, waveform, folder, path.name, target, against)})
+            except (InputError, OSError) as error:
+                failed.append({"input": str(path), "error": str(error)})
+                say(f"earmark: {error}")
+            report(index + 1, len(found))
+    if done:
+        save_params(out, "explain", {**_given(locals(), inputs), **options})
+        say(f"open {done[0]['page']}" if len(done) == 1 else f"{len(done)} explanations in {out}")
+    return {"explained": done, "failed": failed, "exit_code": 2 if not done or (strict and failed) else 0}
+
+
+def write_explanations(
+    method: "Explainer", waveform: Any, folder: Path, name: str, target: str | None, against: str | None
+) -> dict[str, Any]:
+    """Writes one folder, or one per label where a multi-label classifier heard several, and says what was heard."""
+    began = time.perf_counter()
+    if target is None and against is None:
+        explanations = method.explain_all(waveform, name=name)
+    else:
+        explanations = [method.explain(waveform, target, against=against, name=name)]
+    several = len(explanations) > 1
+    folders = [folder / _file_name(e.target.label) if several else folder for e in explanations]
+    for explanation, place in zip(explanations, folders, strict=True):
+        explanation.save(place)
+    if several:
+        _write_index(folder, name, explanations)
+    first = explanations[0]
+    if first.provenance.resampled_from:
+        say(f"{name}: resampled from {first.provenance.resampled_from} to {first.grid.sample_rate} Hz to be classified")
+    return {
+        "folder": str(folder),
+        "page": str(folder / "index.html"),
+        "label": first.prediction.label,
+        "prob": float(first.prediction.probs.max()),
+        "explanations": [_summary(e, place) for e, place in zip(explanations, folders, strict=True)],
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+
+
+def sound_files(inputs: list[Path]) -> Iterator[tuple[Path, str]]:
+    """Yields each file and the name of its explanation's folder: its path below the input, without the ending.
+
+    Raises
+    ------
+    InputError
+        If a folder holds no sound file.
+    """
+    from ..audio.files import AUDIO_ENDINGS
+
+    names: dict[str, int] = {}
+    for given in inputs:
+        files = [given]
+        if given.is_dir():
+            files = sorted(p for p in given.rglob("*") if p.suffix.lower() in AUDIO_ENDINGS and p.is_file())
+            if not files:
+                raise InputError(f"{given} holds no sound file; expected endings are {', '.join(AUDIO_ENDINGS)}.")
+        for path in files:
+            relative = path.relative_to(given) if given.is_dir() else Path(path.name)
+            name = relative.with_suffix("").as_posix()
+            names[name] = names.get(name, 0) + 1
+            yield path, name if names[name] == 1 else f"{name}-{names[name]}"
+
+
+def bank_folders(given: list[Path] | None) -> tuple[str, ...]:
+    """Returns where prototypes' sounds are looked for: the folders given, then `EARMARK_DATA`."""
+    import os
+
+    from_environment = [os.environ["EARMARK_DATA"]] if os.environ.get("EARMARK_DATA") else []
+    return tuple([*(str(p) for p in given or []), *from_environment])
+
+
+def _summary(explanation: "Explanation", folder: Path) -> dict[str, Any]:
+    return {
+        "target": explanation.target.label,
+        "folder": str(folder),
+        "regions": [region.to_dict() for region in explanation.regions()],
+    }
+
+
+def _write_index(folder: Path, name: str, explanations: "list[Explanation]") -> None:
+    from ..render.page import index_page
+
+    rows = [(e.target.label, float(e.prediction.probs[e.target.index]), _file_name(e.target.label)) for e in explanations]
+    (folder / "index.html").write_text(index_page(name, rows))
+
+
+def _file_name(label: str) -> str:
+    """Returns a label as the name of a folder."""
+    safe = "".join(c if c.isalnum() or c in "-_. " else "_" for c in label).strip(". ")
+    return safe[:80] or "label"
+
+
+def _given(values: dict[str, Any], inputs: list[Path]) -> dict[str, Any]:
+    names = ("classifier", "explainer", "target", "against", "start", "end", "strict", "device", "seed")
+    return {"inputs": [str(p) for p in inputs], **{name: values[name] for name in names}}
+
+

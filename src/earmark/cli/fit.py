@@ -1,0 +1,87 @@
+"""`earmark fit`: train an explainer on a frozen classifier."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..explainers.apex.config import ApexConfig
+from .options import command, save_params, say, with_config
+from .progress import progress
+
+app = typer.Typer(no_args_is_help=True, help="Fit an explainer to a classifier, which is not changed.")
+
+
+@app.command("apex")
+@command
+@with_config("config", ApexConfig)
+def apex(
+    *,
+    data: Annotated[str, typer.Option(help="Folder of clips, or scenes:N.")],
+    out: Annotated[Path, typer.Option(help="Folder for the explainer.")],
+    classifier: Annotated[str, typer.Option(help="Embedded name, folder, or file.py:function.")] = "esc10-cnn",
+    folds: Annotated[str | None, typer.Option(help="Folds to learn from; default: the classifier's own.")] = None,
+    label_column: Annotated[str, typer.Option(help="Column with the label.")] = "label",
+    group_column: Annotated[str | None, typer.Option(help="Column with what must stay together.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder for cached features; default: inside --out.")] = None,
+    cache_gb: Annotated[float, typer.Option(help="Most disk space for cached maps, in GB.")] = 4.0,
+    device: Annotated[str, typer.Option(help="Where the model runs.")] = "cpu",
+    config: ApexConfig,
+) -> dict[str, Any]:
+    """Learn a basis of pure channels and collect their prototypes."""
+    from ..classifiers.load import load_classifier
+    from ..explainers.apex.fit import fit_apex
+    from .datasets import clips_of
+
+    model = load_classifier(classifier, device=device)
+    if model.head.notice:
+        say(model.head.notice)
+    folds = own_folds(model.card, data, folds)
+    clips = clips_of(data, folds, label_column, group_column, config.seed)
+    say(f"{len(clips)} clips, a share of {config.held_out:g} held out by group")
+    with progress("fitting") as report:
+        explainer = fit_apex(
+            model,
+            clips,
+            config,
+            cache_dir=cache or out / ".cache",
+            cache_gb=cache_gb,
+            resume_dir=out / ".resume",
+            progress=report,
+        )
+    explainer.save(out)
+    clear_working_files(out)
+    options = {
+        "data": data,
+        "classifier": classifier,
+        "folds": folds,
+        "label_column": label_column,
+        "group_column": group_column,
+        "cache_gb": cache_gb,
+        **config.to_dict(),
+    }
+    save_params(out, "fit apex", options)
+    say(f"explainer in {out}")
+    return {"folder": str(out), "diagnostics": explainer.diagnostics}
+
+
+def own_folds(card: dict[str, Any], data: str, folds: str | None) -> str | None:
+    """Returns the folds to fit on: those given, else those that the classifier learned from, if it is its own data."""
+    own = card.get("folds")
+    same = own and not data.startswith("scenes:") and Path(data).resolve().name == card.get("data")
+    if not same:
+        return folds
+    if folds is None:
+        say(f"fitting on the classifier's own training folds {own}")
+        return str(own)
+    if set(folds.split(",")) - set(str(own).split(",")):
+        say(f"warning: folds {folds} go beyond the classifier's training folds {own}; scores on them are not held out")
+    return folds
+
+
+def clear_working_files(out: Path) -> None:
+    """Removes the feature cache and checkpoints of a finished fit inside its own folder."""
+    import shutil
+
+    for name in (".cache", ".resume"):
+        shutil.rmtree(out / name, ignore_errors=True)

@@ -1,0 +1,89 @@
+"""`earmark info`: what a model, an explainer, a bank or an explanation is."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import InputError
+from .options import command, say
+
+
+@command
+def info(
+    name_or_path: Annotated[str, typer.Argument(help="Embedded name, or a folder that earmark wrote.")],
+) -> dict[str, Any]:
+    """Say what something is: labels, training, scores, diagnostics."""
+    from ..classifiers.load import classifier_folder, embedded_names
+
+    folder = Path(name_or_path)
+    for name, describe in (("explanation.json", _explanation), ("bank.json", _bank)):
+        if (folder / name).is_file():
+            return describe(json.loads((folder / name).read_text()))
+    found = classifier_folder(name_or_path)
+    if found is None:
+        raise InputError(
+            f"{name_or_path!r} is nothing that earmark knows: expected a folder that it wrote or an embedded "
+            f"classifier ({', '.join(embedded_names())})."
+        )
+    about = json.loads((found / "config.json").read_text())
+    return _apex(about) if about.get("kind") == "apex" else _classifier(found)
+
+
+def _classifier(folder: Path) -> dict[str, Any]:
+    from ..classifiers.load import load_classifier
+    from ..classifiers.small import n_parameters
+
+    model = load_classifier(folder)
+    result = {
+        "what": "classifier",
+        "name": model.name,
+        "labels": model.labels,
+        "task": model.task,
+        "sample_rate": model.sample_rate,
+        "parameters": n_parameters(model.module),
+        "head": model.head.tier,
+        "fingerprint": model.fingerprint,
+        "explainers": sorted(p.parent.name for p in folder.glob("*/config.json")),
+        "card": {k: v for k, v in model.card.items() if k != "training"},
+    }
+    return _show(result)
+
+
+def _apex(about: dict[str, Any]) -> dict[str, Any]:
+    return _show(
+        {
+            "what": "explainer (apex)",
+            "classifier": about["classifier"],
+            "fingerprint": about["fingerprint"],
+            "view": about["config"]["view"],
+            "form": about["config"]["form"],
+            "diagnostics": about["diagnostics"],
+        }
+    )
+
+
+def _bank(about: dict[str, Any]) -> dict[str, Any]:
+    return _show({"what": "prototype bank", **{k: v for k, v in about.items() if not isinstance(v, list | dict)}})
+
+
+def _explanation(about: dict[str, Any]) -> dict[str, Any]:
+    keep = ("name", "target", "prediction", "provenance", "regions")
+    return _show({"what": "explanation", **{k: about[k] for k in keep}})
+
+
+def _show(result: dict[str, Any]) -> dict[str, Any]:
+    for key, value in result.items():
+        if isinstance(value, dict):
+            say(f"{key}:")
+            for name, inner in value.items():
+                say(f"  {name}: {_short(inner)}")
+        else:
+            say(f"{key}: {_short(value)}")
+    return result
+
+
+def _short(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return text if len(text) < 400 else text[:400] + " ..."

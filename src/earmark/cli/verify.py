@@ -1,0 +1,35 @@
+"""`earmark verify`: does a model keep its promises?"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import command, say
+
+
+@command
+def verify(
+    classifier: Annotated[str, typer.Argument(help="Embedded name, folder, or file.py:function.")],
+    *,
+    explainer: Annotated[str | None, typer.Option(help="An APEX folder, or apex for the embedded one.")] = None,
+    clips: Annotated[list[Path] | None, typer.Option(help="Sounds to measure on; default: noise, tone, clicks.")] = None,
+    device: Annotated[str, typer.Option(help="Where the model runs.")] = "cpu",
+) -> dict[str, Any]:
+    """Measure logits at every entry, contributions, geometry and axis order; with an APEX, its invariance."""
+    from ..audio.files import read
+    from ..checks.verify import verify as measure
+    from ..classifiers.load import load_classifier
+    from ..explainers.load import load_explainer
+
+    model = load_classifier(classifier, device=device)
+    apex = load_explainer(explainer, classifier=model) if explainer else None
+    report = measure(model, apex, [read(path, max_duration_s=30.0) for path in clips or []])
+    say(f"{report.classifier}: head of tier {report.tier}, fingerprint {report.fingerprint[:12]}")
+    if report.notice:
+        say(report.notice)
+    for check in report.checks:
+        sign = {True: "ok  ", False: "FAIL", None: "    "}[check.ok]
+        value = f"{check.value:.3g}" if isinstance(check.value, float) else check.value
+        say(f"{sign} {check.name}: {value} ({check.limit}) - {check.meaning}")
+    return {**report.to_dict(), "exit_code": 0 if report.ok else 2}

@@ -1,0 +1,323 @@
+"""Apex: explains a decision by disentangled channels, where each sounds, and the training sounds it stands for."""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...audio.waveform import Waveform
+from ...classifiers.base import Classifier
+from ...classifiers.geometry import Geometry
+from ...errors import InputError, ModelError
+from ...explanation import ChannelEvidence, PrototypeEvidence
+from ...prototypes.bank import Prototype, PrototypeBank, find_audio
+from ...types import Logits, Map, Region, Samples, Target
+from ..base import Explainer, Pass
+from . import views
+from .config import ApexConfig
+
+Mode = Literal["signed", "paper"]
+BasisName = Literal["apex", "identity"]
+Vector = Float[Tensor, " channel"]
+
+
+@dataclass(frozen=True)
+class ApexOptions:
+    """How one explanation is told; none of it changes the basis.
+
+    Parameters
+    ----------
+    top
+        Channels shown.
+    mode
+        `signed`: weight times activation, which sums to the logit. `paper`: weight times the positive part of the
+        activation, as published; it drops evidence of negative channels with negative weights and is not additive.
+    basis
+        `apex`, or `identity` for the model's own channels (the published picture "before").
+    prototypes
+        Prototypes shown per channel.
+    bank_audio
+        Folders in which the prototypes' sounds are looked for, by content hash.
+    """
+
+    top: int = 4
+    mode: Mode = "signed"
+    basis: BasisName = "apex"
+    prototypes: int = 4
+    bank_audio: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("mode", self.mode, ("signed", "paper")),
+            ("basis", self.basis, ("apex", "identity")),
+        ):
+            if value not in allowed:
+                raise InputError(f"{name} is one of {', '.join(allowed)}, got {value!r}; choose one of these.")
+        if self.top < 1 or self.prototypes < 0:
+            raise InputError(f"top is at least 1 and prototypes at least 0, got {self.top} and {self.prototypes}.")
+
+
+@dataclass(frozen=True, eq=False)
+class _Basis:
+    """A basis in float64, its inverse, and the bank that was selected in it."""
+
+    U: Float[Tensor, "channel channel"]
+    U_inv: Float[Tensor, "channel channel"]
+    bank: PrototypeBank
+
+
+class Apex(Explainer[Map]):
+    """Prototype explanations of a frozen classifier (Kawa et al., 2026, arXiv 2605.10153).
+
+    The classifier is tapped, never changed: its logits are its own, bit for bit. Costs one forward pass and no
+    backward pass for any number of labels.
+
+    Parameters
+    ----------
+    classifier
+        What is explained; its fingerprint must be the bank's.
+    U, U_inv
+        `[channel, channel]`, float64; `U_inv` is the exact inverse (expm of A and of -A).
+    config
+        How the basis was fitted.
+    bank
+        The prototypes in this basis.
+    identity_bank
+        The prototypes of the model's own channels, for the picture "before".
+    diagnostics
+        What the fit measured.
+    options
+        How explanations are told; `using` changes them.
+    """
+
+    method = "apex"
+    scores = ("logit", "contrast")
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        U: Float[Tensor, "channel channel"],
+        U_inv: Float[Tensor, "channel channel"],
+        config: ApexConfig,
+        bank: PrototypeBank,
+        diagnostics: dict[str, Any],
+        *,
+        identity_bank: PrototypeBank | None = None,
+        options: ApexOptions | None = None,
+    ) -> None:
+        bank.check(classifier)
+        self.classifier, self.config, self.diagnostics = classifier, config, diagnostics
+        self.U, self.U_inv, self.bank, self.identity_bank = U, U_inv, bank, identity_bank
+        self.options = options or ApexOptions()
+
+    def __repr__(self) -> str:
+        return f"Apex({self.config.view}, {len(self.U)} channels, {self.classifier.name})"
+
+    def using(self, **changes: Any) -> "Apex":
+        """Returns the same explainer with other options (see `ApexOptions`)."""
+        other = copy.copy(self)
+        other.options = replace(self.options, **changes)
+        return other
+
+    @property
+    def cond(self) -> float:
+        """The condition number of U: how much folding it into a model amplifies rounding."""
+        return float(torch.linalg.cond(self.U))
+
+    def folded_logits(self, samples: Samples) -> Logits:
+        """Returns logits of the model with U and its inverse folded in, all in the model's own precision.
+
+        Equal to the model's own up to rounding times `cond`; for checking and export, not for explaining.
+        """
+        return FoldedHead(self).to(samples)(self.classifier.tap(samples).map)
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes the explainer's folder: `config.json`, `model.safetensors`, `bank/`, `README.md`."""
+        from .files import save_apex
+
+        return save_apex(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path, classifier: Classifier, **options: Any) -> "Apex":
+        """Reads the folder that `save` wrote; `options` are those of `ApexOptions`."""
+        from .files import load_apex
+
+        return cls(classifier, **load_apex(Path(folder), classifier), options=ApexOptions(**options))
+
+    # -- the template ---------------------------------------------------------------------------------------------
+
+    def _forward(self, samples: Samples) -> Pass[Map]:
+        with torch.no_grad():
+            tapped = self.classifier.tap(samples)
+        return Pass(tapped.logits, tapped.map)
+
+    def _evidence(self, done: Pass[Map], index: int, target: Target, n_samples: int) -> PrototypeEvidence:
+        basis, geometry = self._basis, self.classifier.geometry(n_samples)
+        raw = done.state[index : index + 1]
+        maps = self.classifier.head.lift(raw)[0]
+        score = float(target.of(done.logits[index : index + 1], self.classifier.task)[0])
+        contributions, weight, offset = self._contributions(raw, maps, target, basis)
+        chosen = contributions.argsort(descending=True, stable=True)[: self.options.top]
+        own = (basis.U[chosen].to(maps) @ maps.flatten(1)).unflatten(1, maps.shape[1:])
+        shown = own.double()
+        if weight is not None:
+            n_cells = shown[0].numel()
+            shown = n_cells * weight[chosen] * shown + offset / len(basis.U)
+        return PrototypeEvidence(
+            view=self.config.view,
+            mode="contrastive" if target.score == "contrast" and self.options.mode == "signed" else self.options.mode,
+            basis=self.options.basis,
+            channels=self._channels(chosen, contributions, maps, basis, geometry),
+            maps=shown.float().cpu(),
+            contributions=contributions.float().cpu(),
+            offset=offset,
+            score=score,
+            geometry=geometry,
+            exact=weight is not None and self.options.mode == "signed",
+            find_sound=self.find_sound,
+        )
+
+    def _config(self) -> dict[str, Any]:
+        return {**self.config.to_dict(), **asdict(self.options), "bank_audio": len(self.options.bank_audio)}
+
+    def _seed(self) -> int:
+        return self.config.seed
+
+    # -- the mathematics ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _identity(self) -> Tensor:
+        return torch.eye(len(self.U), dtype=torch.float64)
+
+    @property
+    def _basis(self) -> _Basis:
+        if self.options.basis == "apex":
+            return _Basis(self.U, self.U_inv, self.bank)
+        if self.identity_bank is None:
+            raise ModelError("This APEX was saved without the bank of the model's own channels; fit it again.")
+        return _Basis(self._identity, self._identity, self.identity_bank)
+
+    def _contributions(
+        self, raw: Map, maps: Float[Tensor, "channel freq frame"], target: Target, basis: _Basis
+    ) -> tuple[Vector, Tensor | None, float]:
+        """Returns contributions of all channels, the weight of each cell in the basis, and the offset.
+
+        For a head that is linear in its map, contribution k is the sum over cells of `What_k Zhat_k`, in float64;
+        else it is what the score loses when channel k is removed from the map (channel ablation).
+        """
+        head = self.classifier.head
+        if not head.is_linear:
+            return self._ablation(raw, target, basis), None, 0.0
+        assert head.bias is not None
+        shape = maps.shape[1], maps.shape[2]
+        weight = head.cell_weight(target.index, *shape).double()
+        offset = float(head.bias[target.index])
+        if target.against is not None:
+            weight = weight - head.cell_weight(target.against, *shape).double()
+            offset -= float(head.bias[target.against])
+        U, U_inv = basis.U.to(maps.device), basis.U_inv.to(maps.device)
+        if self.classifier.head.weight is not None and self.classifier.head.weight.ndim == 2:
+            folded = (weight[:, 0, 0] @ U_inv)[:, None, None]
+            activation = (U @ maps.double().sum((1, 2)))[:, None, None]
+        else:
+            folded = torch.einsum("dft,dk->kft", weight, U_inv)
+            activation = torch.einsum("kd,dft->kft", U, maps.double())
+        if self.options.mode == "paper":
+            activation = activation.clamp_min(0)
+        return (folded * activation).sum((1, 2)).cpu(), folded.cpu(), offset
+
+    def _ablation(self, raw: Map, target: Target, basis: _Basis, batch: int = 32) -> Vector:
+        """Returns what the score loses when `U_inv[:, k] Zhat_k` is taken out of the map, for every k."""
+        U, U_inv = basis.U.to(raw), basis.U_inv.to(raw)
+        task, whole = self.classifier.task, None
+        losses = []
+        with torch.no_grad():
+            whole = target.of(self.classifier.logits(raw, at="map"), task)
+            for channels in torch.arange(len(U)).split(batch):
+                own = torch.einsum("kd,dft->kft", U[channels], raw[0])
+                without = raw - torch.einsum("dk,kft->kdft", U_inv[:, channels], own)
+                losses.append(whole - target.of(self.classifier.logits(without, at="map"), task))
+        return torch.cat(losses).double().cpu()
+
+    def _channels(
+        self,
+        chosen: Tensor,
+        contributions: Vector,
+        maps: Float[Tensor, "channel freq frame"],
+        basis: _Basis,
+        geometry: Geometry,
+    ) -> tuple[ChannelEvidence, ...]:
+        found = views.find(maps[None], basis.U.to(maps), chosen.to(maps.device), self.config.view)
+        activation = basis.U[chosen] @ maps.double().mean((1, 2)).cpu()
+        shown = []
+        for i, channel in enumerate(chosen.tolist()):
+            cell = int(found.freq[0, i]), int(found.frame[0, i])
+            contribution = float(contributions[channel])
+            prototypes = tuple(basis.bank.of(channel)[: self.options.prototypes])
+            vectors = [basis.bank.vector(p) for p in prototypes]
+            own = found.vectors[0, i].float().cpu()
+            shown.append(
+                ChannelEvidence(
+                    channel=channel,
+                    contribution=contribution,
+                    activation=float(activation[i]),
+                    regions=view_regions(geometry, self.config.view, cell, contribution, f"channel {channel}"),
+                    prototypes=prototypes,
+                    similarity=tuple(float(torch.cosine_similarity(own, v, 0)) for v in vectors),
+                    purity=float(found.purity[0, i]),
+                )
+            )
+        return tuple(shown)
+
+    def find_sound(self, prototype: Prototype) -> Waveform | None:
+        """Returns the sound of a prototype, or `None` where it is not at hand."""
+        return find_audio(prototype, self.options.bank_audio)
+
+
+class FoldedHead(nn.Module):
+    """The disentangled head for export: a 1x1 convolution with U, average pooling, a linear layer with W U^-1.
+
+    Raises
+    ------
+    ModelError
+        If the head does not average a (lifted) map and apply one linear layer: then folding is impossible.
+    """
+
+    def __init__(self, apex: Apex) -> None:
+        super().__init__()
+        head = apex.classifier.head
+        if head.weight is None or head.weight.ndim != 2 or head.bias is None:
+            raise ModelError(
+                "Only a head of average pooling and one linear layer can be folded; this one is tapped instead."
+            )
+        self.lift = head.lift
+        folded = head.weight.double().cpu() @ apex.U_inv
+        self.register_buffer("U", apex.U.clone())
+        self.register_buffer("weight", folded)
+        self.register_buffer("bias", head.bias.double().cpu())
+
+    def forward(self, maps: Map) -> Logits:
+        """Returns logits of raw maps."""
+        disentangled = torch.einsum("ij,bjft->bift", self.U, self.lift(maps))
+        return disentangled.mean((2, 3)) @ self.weight.T + self.bias
+
+
+def view_regions(geometry: Geometry, view: str, cell: tuple[int, int], weight: float, label: str) -> tuple[Region, ...]:
+    """Returns the boxes of a view at a cell: one, or column and row for time-frequency."""
+    freq, frame = cell
+    boxes: Iterable[Region]
+    if view == "square":
+        boxes = (geometry.box(freq, frame),)
+    elif view == "time":
+        boxes = (geometry.box(None, frame),)
+    elif view == "frequency":
+        boxes = (geometry.box(freq, None),)
+    else:
+        boxes = (geometry.box(None, frame), geometry.box(freq, None))
+    return tuple(replace(box, weight=weight, label=label) for box in boxes)

@@ -1,0 +1,113 @@
+"""An APEX on disk: `config.json`, `model.safetensors` (U and its inverse, float64), `bank/`, `bank-identity/`, a card."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file, save_file
+
+from ...classifiers.base import Classifier
+from ...errors import MismatchError, ModelError
+from ...prototypes.bank import load_bank, save_bank
+from .config import ApexConfig
+
+if TYPE_CHECKING:
+    from .explainer import Apex
+
+SCHEMA = 1
+
+_CARD = """# APEX for {classifier}
+
+Prototype explanations: a basis of {channels} channels, learned for purity in the {view} view without changing an output.
+
+| | |
+|---|---|
+| classifier | {classifier} (`{fingerprint}`) |
+| form, schedule | {form}, {schedule} |
+| clips | {n_clips} to learn from, {n_held_out} held out |
+| purity, training clips | {purity} (model's own basis {purity_identity}) |
+| purity, held-out clips | {purity_held_out} (model's own basis {purity_held_out_identity}) |
+| cond(U) | {cond} |
+| largest change of a logit when folded (float32) | {folded} |
+| dead and duplicate channels | {dead}, {duplicate} |
+"""
+
+
+def save_apex(apex: "Apex", folder: Path) -> Path:
+    """Writes the folder; files are written under temporary names, `config.json` last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / ".model.part"
+    save_file({"U": apex.U.contiguous(), "U_inv": apex.U_inv.contiguous()}, temporary)
+    temporary.replace(folder / "model.safetensors")
+    save_bank(apex.bank, folder / "bank")
+    if apex.identity_bank is not None:
+        save_bank(apex.identity_bank, folder / "bank-identity")
+    (folder / "README.md").write_text(_card(apex))
+    about = {
+        "kind": "apex",
+        "schema": SCHEMA,
+        "fingerprint": apex.classifier.fingerprint,
+        "classifier": apex.classifier.name,
+        "config": apex.config.to_dict(),
+        "diagnostics": apex.diagnostics,
+    }
+    temporary = folder / ".config.part"
+    temporary.write_text(json.dumps(about, indent=2) + "\n")
+    temporary.replace(folder / "config.json")
+    return folder
+
+
+def load_apex(folder: Path, classifier: Classifier) -> dict[str, Any]:
+    """Returns the arguments of `Apex`.
+
+    Raises
+    ------
+    MismatchError
+        If it was fitted to another classifier, or written by a newer version.
+    ModelError
+        If files are missing or damaged.
+    """
+    about = json.loads((folder / "config.json").read_text())
+    if about.get("schema", 0) > SCHEMA:
+        raise MismatchError(f"{folder} was written by a newer earmark (schema {about['schema']}); update earmark.")
+    if about["fingerprint"] != classifier.fingerprint:
+        raise MismatchError(
+            f"{folder} was fitted to {about['classifier']} with fingerprint {about['fingerprint'][:12]}, and this "
+            f"{classifier.name} has {classifier.fingerprint[:12]}; fit APEX to this classifier."
+        )
+    try:
+        tensors = load_file(folder / "model.safetensors")
+        identity = folder / "bank-identity"
+        return {
+            "U": tensors["U"],
+            "U_inv": tensors["U_inv"],
+            "config": ApexConfig(**about["config"]),
+            "bank": load_bank(folder / "bank"),
+            "identity_bank": load_bank(identity) if identity.is_dir() else None,
+            "diagnostics": about["diagnostics"],
+        }
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder} holds a damaged APEX ({error}); fit it again.") from error
+
+
+def _card(apex: "Apex") -> str:
+    values = {key: _short(value) for key, value in apex.diagnostics.items()}
+    return _CARD.format_map(
+        _Blank(
+            classifier=apex.classifier.name,
+            fingerprint=apex.classifier.fingerprint[:12],
+            channels=len(apex.U),
+            **{**apex.config.to_dict(), **values},
+        )
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+class _Blank(dict[str, Any]):
+    """Shows a value that was not measured as a dash."""
+
+    def __missing__(self, key: str) -> str:
+        return "-"

@@ -1,0 +1,140 @@
+"""Explainer: the one template that every method fills in.
+
+A subclass writes two steps: `_forward`, all that is computed once for a batch of clips, and `_evidence`, what is then
+said for one clip and one target. It is final: no explainer inherits from another.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from ..audio.files import load_clip
+from ..audio.waveform import Waveform
+from ..classifiers.base import Classifier
+from ..errors import TargetError
+from ..explanation import Evidence, Explanation, Provenance
+from ..types import Clip, Logits, Prediction, Samples, ScoreFunction, Target, resolve_target
+
+State = TypeVar("State")
+
+
+@dataclass(frozen=True, eq=False)
+class Pass(Generic[State]):
+    """What one forward pass over equally long clips left behind: logits, and whatever the method needs."""
+
+    logits: Logits
+    state: State
+
+
+class Explainer(ABC, Generic[State]):
+    """Explains clips for one classifier; always ready to use.
+
+    Attributes
+    ----------
+    method
+        The registry name.
+    scores
+        The score functions that it serves; others are refused.
+    classifier
+        What is explained.
+    """
+
+    method: ClassVar[str]
+    scores: ClassVar[tuple[ScoreFunction, ...]] = ("logit",)
+    classifier: Classifier
+
+    def explain(
+        self,
+        clip: Waveform | Clip,
+        target: str | int | Target | None = None,
+        *,
+        against: str | None = None,
+        name: str | None = None,
+    ) -> Explanation:
+        """Explains one label of one clip.
+
+        Parameters
+        ----------
+        clip
+            A sound of any rate and number of channels.
+        target
+            A label by name or position; `None` is the label that the classifier puts first.
+        against
+            A second label: the explanation then answers why the first and not this one.
+        name
+            What the clip is called in pictures and tables.
+
+        Raises
+        ------
+        TargetError
+            If a label is unknown, or this method does not serve the score.
+        """
+        waveform = clip if isinstance(clip, Waveform) else load_clip(clip)
+        samples = self.classifier.prepare(waveform)
+        done = self._forward(samples)
+        prediction = self.classifier.prediction(done.logits[0])
+        resolved = resolve_target(target, prediction, against=against)
+        return self._explanation(waveform, samples, done, prediction, resolved).renamed(_name(clip, name))
+
+    def explain_all(self, clip: Waveform | Clip, *, name: str | None = None) -> list[Explanation]:
+        """Explains every label that counts as present, with one forward pass."""
+        waveform = clip if isinstance(clip, Waveform) else load_clip(clip)
+        samples = self.classifier.prepare(waveform)
+        done = self._forward(samples)
+        prediction = self.classifier.prediction(done.logits[0])
+        targets = [resolve_target(label, prediction) for label in prediction.decided]
+        explanations = [self._explanation(waveform, samples, done, prediction, t) for t in targets]
+        return [explanation.renamed(_name(clip, name)) for explanation in explanations]
+
+    def evidence(self, samples: Samples, targets: list[Target | None]) -> list[Evidence]:
+        """Returns the evidence for a batch of equally long clips: one forward pass, one target for each clip."""
+        done = self._forward(samples)
+        predictions = [self.classifier.prediction(row) for row in done.logits]
+        resolved = [resolve_target(t, p) for t, p in zip(targets, predictions, strict=True)]
+        return [self._evidence(done, i, t, samples.shape[-1]) for i, t in enumerate(resolved)]
+
+    def _explanation(
+        self, waveform: Waveform, samples: Samples, done: Pass[State], prediction: Prediction, target: Target
+    ) -> Explanation:
+        self._check(target)
+        n_samples, own_rate = samples.shape[-1], waveform.sample_rate
+        provenance = Provenance(
+            method=self.method,
+            config=self._config(),
+            classifier=self.classifier.name,
+            fingerprint=self.classifier.fingerprint,
+            seed=self._seed(),
+            resampled_from=None if own_rate == self.classifier.sample_rate else own_rate,
+            **self._cost(),
+        )
+        evidence = self._evidence(done, 0, target, n_samples)
+        return Explanation(waveform, target, prediction, evidence, self.classifier.grid(n_samples), provenance)
+
+    def _check(self, target: Target) -> None:
+        if target.score not in self.scores:
+            raise TargetError(
+                f"{self.method} explains {' and '.join(self.scores)}, got score {target.score!r}; choose one of these."
+            )
+
+    @abstractmethod
+    def _forward(self, samples: Samples) -> Pass[State]:
+        """Runs the classifier once on `[batch, sample]`."""
+
+    @abstractmethod
+    def _evidence(self, done: Pass[State], index: int, target: Target, n_samples: int) -> Evidence:
+        """Returns the evidence for one clip of the batch."""
+
+    @abstractmethod
+    def _config(self) -> dict[str, Any]:
+        """Returns the settings, as plain JSON values."""
+
+    def _seed(self) -> int | None:
+        return None
+
+    def _cost(self) -> dict[str, int]:
+        """Returns `forward_passes` and `backward_passes` of one explanation."""
+        return {"forward_passes": 1, "backward_passes": 0}
+
+
+def _name(clip: Waveform | Clip, name: str | None) -> str:
+    return name or (clip.id if isinstance(clip, Clip) else "clip")

@@ -1,0 +1,447 @@
+"""Explanation: one clip, one target, and the evidence for it, to be seen, heard, stored and checked."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .audio.waveform import Waveform
+from .classifiers.base import Grid
+from .classifiers.geometry import Axis, Geometry
+from .masking import complement_of, evidence_of, region_gain
+from .prototypes.bank import Prototype
+from .types import Prediction, Region, Target
+
+SoundFinder = Callable[[Prototype], "Waveform | None"]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How an explanation was made: enough to make it again.
+
+    Parameters
+    ----------
+    method, config, seed
+        The explainer's registry name, its settings, its seed (`None` where nothing is random).
+    classifier, fingerprint
+        Name and hash of what is explained.
+    reentry
+        The stage at which masked sound re-enters the classifier when this evidence is scored.
+    resampled_from
+        The clip's own rate in Hz where the classifier's differs, else `None`.
+    forward_passes, backward_passes
+        What it cost, in passes of the classifier.
+    versions
+        Of the packages that took part.
+    """
+
+    method: str
+    config: dict[str, Any]
+    classifier: str
+    fingerprint: str
+    seed: int | None = None
+    reentry: str = "waveform"
+    resampled_from: int | None = None
+    forward_passes: int = 0
+    backward_passes: int = 0
+    versions: dict[str, str] = field(default_factory=lambda: package_versions())
+
+
+def package_versions() -> dict[str, str]:
+    """Returns the versions of earmark, torch and numpy."""
+    return {name: metadata.version(name) for name in ("earmark", "torch", "numpy")}
+
+
+class Evidence(Protocol):
+    """What an explanation rests on; each kind says what it lets through, how it ranks cells, and where it lies."""
+
+    kind: ClassVar[str]
+
+    def stft_gain(self, grid: Grid) -> Float[Tensor, "freq frame"]:
+        """Returns the gain in [0, 1] that makes it heard."""
+
+    def ranking(self, grid: Grid) -> Float[Tensor, "freq frame"]:
+        """Returns signed values by which bins are ordered when areas are matched."""
+
+    def regions(self) -> list[Region]:
+        """Returns its boxes, the weightiest first."""
+
+    def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Returns JSON values and tensors that `from_saved` takes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """Signed values on the STFT grid: positive speaks for the target, negative against it.
+
+    Parameters
+    ----------
+    values
+        `[freq, frame]`.
+    grid
+        The grid that the values lie on.
+    """
+
+    kind: ClassVar[str] = "attribution"
+
+    values: Float[Tensor, "freq frame"]
+    grid: Grid
+
+    def stft_gain(self, grid: Grid) -> Float[Tensor, "freq frame"]:
+        """Returns the positive values over their maximum; zeros where nothing is positive."""
+        positive = self.values.clamp_min(0)
+        return positive / positive.max().clamp_min(1e-30)
+
+    def ranking(self, grid: Grid) -> Float[Tensor, "freq frame"]:
+        """Returns the values."""
+        return self.values
+
+    def regions(self) -> list[Region]:
+        """Returns the boxes of connected parts above half the maximum, at most five."""
+        return islands(self.stft_gain(self.grid), self.grid)
+
+    def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Returns the values."""
+        return {}, {"values": self.values}
+
+    @classmethod
+    def from_saved(cls, about: dict[str, Any], tensors: dict[str, Tensor], grid: Grid) -> "Attribution":
+        """Returns what `to_saved` gave away."""
+        return cls(tensors["values"], grid)
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A gain in [0, 1] on the STFT grid.
+
+    Parameters
+    ----------
+    gain
+        `[freq, frame]`.
+    grid
+        The grid that it lies on.
+    """
+
+    kind: ClassVar[str] = "mask"
+
+    gain: Float[Tensor, "freq frame"]
+    grid: Grid
+
+    def stft_gain(self, grid: Grid) -> Float[Tensor, "freq frame"]:
+        """Returns the gain."""
+        return self.gain
+
+    def ranking(self, grid: Grid) -> Float[Tensor, "freq frame"]:
+        """Returns the gain."""
+        return self.gain
+
+    def regions(self) -> list[Region]:
+        """Returns the boxes of connected parts above half the maximum, at most five."""
+        return islands(self.gain, self.grid)
+
+    def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Returns the gain."""
+        return {}, {"gain": self.gain}
+
+    @classmethod
+    def from_saved(cls, about: dict[str, Any], tensors: dict[str, Tensor], grid: Grid) -> "Mask":
+        """Returns what `to_saved` gave away."""
+        return cls(tensors["gain"], grid)
+
+
+@dataclass(frozen=True)
+class ChannelEvidence:
+    """One disentangled channel in an explanation.
+
+    Parameters
+    ----------
+    channel
+        Its index in the basis.
+    contribution
+        What it adds to the score.
+    activation
+        Its mean over the map, `v_k`.
+    regions
+        Where the view finds it in the clip; two boxes for a time-frequency cross.
+    prototypes
+        The training clips that excite it most.
+    similarity
+        Cosine between the clip's prototype vector and each prototype's, in the same order.
+    purity
+        Of the clip's own prototype vector, in [-1, 1].
+    """
+
+    channel: int
+    contribution: float
+    activation: float
+    regions: tuple[Region, ...]
+    prototypes: tuple[Prototype, ...] = ()
+    similarity: tuple[float, ...] = ()
+    purity: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class PrototypeEvidence:
+    """Channels of a disentangled basis, their maps, and the training sounds that they stand for.
+
+    Parameters
+    ----------
+    view, mode, basis
+        The view of the basis; how contributions are scored; `apex`, or `identity` for the basis left alone.
+    channels
+        The channels shown, the largest contribution first.
+    maps
+        `[shown, freq, frame]` on the map: signed, whole: with those of all channels, they average to the score.
+    contributions
+        `[channel]` of all channels; with `offset` they sum to `score`.
+    offset, score
+        The bias of the score, and the score itself as the model computes it.
+    geometry
+        Seconds and hertz of the map's cells.
+    exact
+        Whether contributions are additive; `residual` is how far their sum is from the score.
+    find_sound
+        Returns a prototype's sound, or `None` where it is not at hand.
+    """
+
+    kind: ClassVar[str] = "prototypes"
+
+    view: str
+    mode: str
+    basis: str
+    channels: tuple[ChannelEvidence, ...]
+    maps: Float[Tensor, "shown freq frame"]
+    contributions: Float[Tensor, " channel"]
+    offset: float
+    score: float
+    geometry: Geometry
+    exact: bool = True
+    find_sound: SoundFinder | None = field(default=None, repr=False)
+
+    @property
+    def residual(self) -> float:
+        """How far offset and contributions are from the score."""
+        return abs(float(self.contributions.double().sum()) + self.offset - self.score)
+
+    @property
+    def covered(self) -> float:
+        """The share of the positive contributions that the shown channels hold, in [0, 1]."""
+        positive = float(self.contributions.clamp_min(0).sum())
+        shown = sum(max(c.contribution, 0.0) for c in self.channels)
+        return min(shown / positive, 1.0) if positive > 0 else 0.0
+
+    @property
+    def heatmaps(self) -> Float[Tensor, "shown freq frame"]:
+        """The paper's heatmaps: the positive part of each map over its own maximum; zeros where nothing is positive."""
+        positive = self.maps.clamp_min(0)
+        return positive / positive.amax((1, 2), keepdim=True).clamp_min(1e-30)
+
+    def stft_gain(self, grid: Grid) -> Float[Tensor, "freq frame"]:
+        """Returns the largest gain of the shown channels' regions with smooth edges."""
+        return region_gain([r for c in self.channels if c.contribution > 0 for r in c.regions], grid)
+
+    def channel_gain(self, index: int, grid: Grid) -> Float[Tensor, "freq frame"]:
+        """Returns the gain of one shown channel's regions."""
+        return region_gain(self.channels[index].regions, grid)
+
+    def ranking(self, grid: Grid) -> Float[Tensor, "freq frame"]:
+        """Returns the sum of the shown channels' positive maps, bilinear on the STFT grid."""
+        return self.geometry.sample(self.maps.clamp_min(0).sum(0), grid.hz, grid.seconds)
+
+    def regions(self) -> list[Region]:
+        """Returns the boxes of all shown channels, the largest contribution first."""
+        return [region for channel in self.channels for region in channel.regions]
+
+    def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Returns everything but the sounds."""
+        about = {
+            "view": self.view,
+            "mode": self.mode,
+            "basis": self.basis,
+            "offset": self.offset,
+            "score": self.score,
+            "residual": self.residual,
+            "covered": self.covered,
+            "exact": self.exact,
+            "geometry": asdict(self.geometry),
+            "channels": [asdict(channel) for channel in self.channels],
+        }
+        return about, {"maps": self.maps, "contributions": self.contributions}
+
+    @classmethod
+    def from_saved(cls, about: dict[str, Any], tensors: dict[str, Tensor], grid: Grid) -> "PrototypeEvidence":
+        """Returns what `to_saved` gave away; the store adds `find_sound`."""
+        about = {k: v for k, v in about.items() if k not in ("residual", "covered")}
+        geometry = dict(about.pop("geometry"))
+        geometry = Geometry(
+            Axis(**geometry.pop("freq")),
+            Axis(**geometry.pop("frame")),
+            tuple(geometry.pop("row_edges_hz")),
+            tuple(geometry.pop("column_s")),
+            **geometry,
+        )
+        channels = tuple(_channel(values) for values in about.pop("channels"))
+        return cls(**about, channels=channels, geometry=geometry, **tensors)
+
+
+@dataclass(frozen=True, eq=False)
+class Resynthesis:
+    """Evidence that is a sound of its own, such as one decoded from codec latents.
+
+    Parameters
+    ----------
+    kept, residual
+        The sound kept, and clip minus all that was resynthesized; both have the clip's rate, channels and length.
+    gain
+        `[freq, frame]`, the share of each bin's magnitude that was kept.
+    grid
+        The grid that the gain lies on.
+    """
+
+    kind: ClassVar[str] = "resynthesis"
+
+    kept: Waveform
+    residual: Waveform
+    gain: Float[Tensor, "freq frame"]
+    grid: Grid
+
+    def stft_gain(self, grid: Grid) -> Float[Tensor, "freq frame"]:
+        """Returns the share kept of each bin."""
+        return self.gain
+
+    def ranking(self, grid: Grid) -> Float[Tensor, "freq frame"]:
+        """Returns the share kept of each bin."""
+        return self.gain
+
+    def regions(self) -> list[Region]:
+        """Returns the boxes of connected parts above half the maximum, at most five."""
+        return islands(self.gain, self.grid)
+
+    def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Returns both sounds and the gain."""
+        tensors = {"kept": self.kept.samples, "residual": self.residual.samples, "gain": self.gain}
+        return {"sample_rate": self.kept.sample_rate}, tensors
+
+    @classmethod
+    def from_saved(cls, about: dict[str, Any], tensors: dict[str, Tensor], grid: Grid) -> "Resynthesis":
+        """Returns what `to_saved` gave away."""
+        kept, residual = (Waveform(tensors[name], about["sample_rate"]) for name in ("kept", "residual"))
+        return cls(kept, residual, tensors["gain"], grid)
+
+
+EVIDENCE: dict[str, Any] = {kind.kind: kind for kind in (Attribution, Mask, PrototypeEvidence, Resynthesis)}
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Why a classifier gave one target to one clip.
+
+    Parameters
+    ----------
+    waveform
+        The clip as it came.
+    target, prediction
+        What is explained, and all that the classifier said.
+    evidence
+        Attribution, mask, prototypes or resynthesis.
+    grid
+        The STFT grid of the clip at the classifier's rate.
+    provenance
+        How it was made.
+    name
+        What the clip is called, for pictures and tables.
+    """
+
+    waveform: Waveform
+    target: Target
+    prediction: Prediction
+    evidence: Evidence
+    grid: Grid
+    provenance: Provenance
+    name: str = "clip"
+
+    def __repr__(self) -> str:
+        return (
+            f"Explanation({self.name!r}: {self.target.label}, {self.provenance.method}, {len(self.regions())} regions)"
+        )
+
+    @cached_property
+    def _evidence_sound(self) -> Waveform:
+        if isinstance(self.evidence, Resynthesis):
+            return self.evidence.kept
+        return evidence_of(self.waveform, self.evidence.stft_gain(self.grid), self.grid)
+
+    def listen(self) -> Waveform:
+        """Returns the evidence as sound: what counted, with the clip's own phase, rate, channels and length."""
+        return self._evidence_sound
+
+    def complement(self) -> Waveform:
+        """Returns the clip minus the evidence."""
+        return complement_of(self.waveform, self.listen())
+
+    def regions(self) -> list[Region]:
+        """Returns where the evidence is, in seconds and hertz, the weightiest first."""
+        return self.evidence.regions()
+
+    def renamed(self, name: str) -> "Explanation":
+        """Returns the same explanation under another clip name."""
+        return replace(self, name=name)
+
+    def save(self, folder: str | Path, *, page: bool = True) -> Path:
+        """Writes the explanation's folder: page, JSON, tensors, sounds, prototype sounds and label tables."""
+        from .store.explanations import save_explanation
+
+        return save_explanation(self, Path(folder), page=page)
+
+    def show(self) -> Any:
+        """Draws the spectrogram with its boxes and heatmaps; returns the matplotlib figure."""
+        from .render.figures import draw_explanation
+
+        return draw_explanation(self)
+
+
+def islands(values: Float[Tensor, "freq frame"], grid: Grid, most: int = 5) -> list[Region]:
+    """Returns the bounding boxes of connected bins above half the maximum, the largest sum first.
+
+    Bins are connected along both axes and diagonals; a box reaches half a bin beyond its outermost centers.
+    """
+    above = values > 0.5 * values.max()
+    if not bool((values > 0).any()):
+        return []
+    labels = torch.where(above, torch.arange(1, values.numel() + 1).reshape(values.shape), 0).float()
+    while True:
+        spread = torch.nn.functional.max_pool2d(labels[None], 3, 1, 1)[0] * above
+        if torch.equal(spread, labels):
+            break
+        labels = spread
+    names, inverse = labels.unique(return_inverse=True)
+    sums = torch.zeros(len(names)).index_add_(0, inverse.flatten(), values.float().flatten())
+    sums[names == 0] = 0
+    order = sums.argsort(descending=True, stable=True)[:most]
+    return [_bounds(inverse == i, float(sums[i]), grid) for i in order.tolist() if sums[i] > 0]
+
+
+def _bounds(inside: Tensor, weight: float, grid: Grid) -> Region:
+    rows = inside.any(1).nonzero().flatten()
+    columns = inside.any(0).nonzero().flatten()
+    half_hz, half_s = grid.sample_rate / grid.stft.n_fft / 2, grid.stft.hop_length / grid.sample_rate / 2
+    return Region(
+        max(float(grid.seconds[columns[0]]) - half_s, 0.0),
+        min(float(grid.seconds[columns[-1]]) + half_s, grid.duration_s),
+        max(float(grid.hz[rows[0]]) - half_hz, 0.0),
+        min(float(grid.hz[rows[-1]]) + half_hz, grid.sample_rate / 2),
+        weight,
+    )
+
+
+def _channel(values: dict[str, Any]) -> ChannelEvidence:
+    prototypes = tuple(Prototype.from_dict(p) for p in values.pop("prototypes"))
+    regions: Sequence[Region] = tuple(Region(**r) for r in values.pop("regions"))
+    similarity = tuple(values.pop("similarity"))
+    return ChannelEvidence(**values, regions=tuple(regions), prototypes=prototypes, similarity=similarity)
