@@ -1,6 +1,6 @@
 """Explanation: one clip, one target, and the evidence for it, to be seen, heard, stored and checked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib import metadata
@@ -277,17 +277,14 @@ class PrototypeEvidence:
     @classmethod
     def from_saved(cls, about: dict[str, Any], tensors: dict[str, Tensor], grid: Grid) -> "PrototypeEvidence":
         """Returns what `to_saved` gave away; the store adds `find_sound`."""
-        about = {k: v for k, v in about.items() if k not in ("residual", "covered")}
-        geometry = dict(about.pop("geometry"))
-        geometry = Geometry(
-            Axis(**geometry.pop("freq")),
-            Axis(**geometry.pop("frame")),
-            tuple(geometry.pop("row_edges_hz")),
-            tuple(geometry.pop("column_s")),
-            **geometry,
+        plain = ("view", "mode", "basis", "offset", "score", "exact")
+        return cls(
+            **{name: about[name] for name in plain},
+            channels=tuple(_channel(values) for values in about["channels"]),
+            maps=tensors["maps"],
+            contributions=tensors["contributions"],
+            geometry=_geometry(about["geometry"]),
         )
-        channels = tuple(_channel(values) for values in about.pop("channels"))
-        return cls(**about, channels=channels, geometry=geometry, **tensors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -440,8 +437,22 @@ def _bounds(inside: Tensor, weight: float, grid: Grid) -> Region:
     )
 
 
+def _geometry(values: dict[str, Any]) -> Geometry:
+    start_s, step_s = values["column_s"]
+    return Geometry(
+        freq=Axis(**values["freq"]),
+        frame=Axis(**values["frame"]),
+        row_edges_hz=tuple(values["row_edges_hz"]),
+        column_s=(start_s, step_s),
+        duration_s=values["duration_s"],
+    )
+
+
 def _channel(values: dict[str, Any]) -> ChannelEvidence:
-    prototypes = tuple(Prototype.from_dict(p) for p in values.pop("prototypes"))
-    regions: Sequence[Region] = tuple(Region(**r) for r in values.pop("regions"))
-    similarity = tuple(values.pop("similarity"))
-    return ChannelEvidence(**values, regions=tuple(regions), prototypes=prototypes, similarity=similarity)
+    plain = ("channel", "contribution", "activation", "purity")
+    return ChannelEvidence(
+        **{name: values[name] for name in plain},
+        regions=tuple(Region(**region) for region in values["regions"]),
+        prototypes=tuple(Prototype.from_dict(p) for p in values["prototypes"]),
+        similarity=tuple(values["similarity"]),
+    )

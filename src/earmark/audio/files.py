@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,7 +130,7 @@ def load_clip(clip: Clip) -> Waveform:
     """Returns the sound of a clip: read from its file, taken from memory, or made by its function."""
     if isinstance(clip.source, Path):
         return read(clip.source, clip.start_s, clip.end_s)
-    waveform = clip.source() if isinstance(clip.source, Callable) else clip.source
+    waveform = clip.source if isinstance(clip.source, Waveform) else clip.source()
     start = round((clip.start_s or 0.0) * waveform.sample_rate)
     stop = waveform.n_samples if clip.end_s is None else round(clip.end_s * waveform.sample_rate)
     return waveform if (start, stop) == (0, waveform.n_samples) else waveform[start:stop]

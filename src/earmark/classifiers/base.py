@@ -203,7 +203,7 @@ class Classifier:
             shape = self.at(self._noise(), "map").shape[1:]
         like = torch.zeros((), device=self.device, dtype=self.dtype)
         with surgery.at_rest(self.module):
-            return probe_head(self._head_function, tuple(shape), self.module, like=like)
+            return probe_head(self._head_function, (shape[0], shape[1], shape[2]), self.module, like=like)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -116,7 +116,7 @@ def probe_head(function: HeadFunction, shape: tuple[int, int, int], module: nn.M
             return head
     for norm, linear in _norm_pairs(module, shape[0], logits.shape[1]):
         lifted = Head("T2", function, linear.weight.detach(), _bias(linear), norm)
-        if _close(lifted.weight @ lifted.lift(maps).mean((2, 3)).T + lifted.bias[:, None], logits.T):
+        if _matches(lifted, lifted.lift(maps), logits):
             return lifted
     return Head("T0", function)
 
@@ -184,9 +184,8 @@ def _norm_pairs(module: nn.Module, n_channels: int, n_labels: int) -> Iterator[t
                 yield norm, linear
 
 
-def _bias(layer: nn.Module) -> Tensor:
-    weight, bias = layer.weight, layer.bias
-    return weight.new_zeros(len(weight)).detach() if bias is None else bias.detach()
+def _bias(layer: nn.Linear | nn.Conv2d | nn.Conv1d) -> Tensor:
+    return layer.weight.new_zeros(len(layer.weight)).detach() if layer.bias is None else layer.bias.detach()
 
 
 def _close(a: Tensor, b: Tensor) -> bool:

@@ -59,7 +59,9 @@ def explain(
             folder = out if len(found) == 1 else out / name
             try:
                 waveform = read(path, start, end, max_duration_s=MAX_SECONDS)
-                done.append({"input": str(path), **write_explanations(method, waveform, folder, path.name, target, against)})
+                done.append(
+                    {"input": str(path), **write_explanations(method, waveform, folder, path.name, target, against)}
+                )
             except (InputError, OSError) as error:
                 failed.append({"input": str(path), "error": str(error)})
                 say(f"earmark: {error}")
@@ -127,7 +129,7 @@ def bank_folders(given: list[Path] | None) -> tuple[str, ...]:
     import os
 
     from_environment = [os.environ["EARMARK_DATA"]] if os.environ.get("EARMARK_DATA") else []
-    return tuple([*(str(p) for p in given or []), *from_environment])
+    return (*(str(p) for p in given or ()), *from_environment)
 
 
 def _summary(explanation: "Explanation", folder: Path) -> dict[str, Any]:
@@ -141,7 +143,9 @@ def _summary(explanation: "Explanation", folder: Path) -> dict[str, Any]:
 def _write_index(folder: Path, name: str, explanations: "list[Explanation]") -> None:
     from ..render.page import index_page
 
-    rows = [(e.target.label, float(e.prediction.probs[e.target.index]), _file_name(e.target.label)) for e in explanations]
+    rows = [
+        (e.target.label, float(e.prediction.probs[e.target.index]), _file_name(e.target.label)) for e in explanations
+    ]
     (folder / "index.html").write_text(index_page(name, rows))
 
 
@@ -154,5 +158,3 @@ def _file_name(label: str) -> str:
 def _given(values: dict[str, Any], inputs: list[Path]) -> dict[str, Any]:
     names = ("classifier", "explainer", "target", "against", "start", "end", "strict", "device", "seed")
     return {"inputs": [str(p) for p in inputs], **{name: values[name] for name in names}}
-
-

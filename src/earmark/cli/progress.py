@@ -11,7 +11,8 @@ from .options import is_terminal, say
 class Report(Protocol):
     """Takes steps done, steps in all, and values worth showing."""
 
-    def __call__(self, done: int, total: int, values: dict[str, float] | None = None) -> None: ...
+    def __call__(self, done: int, total: int, values: dict[str, float] | None = None) -> None:
+        """Shows them."""
 
 
 @contextmanager

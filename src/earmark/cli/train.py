@@ -1,7 +1,7 @@
 """`earmark train`: small models of one's own."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -37,7 +37,7 @@ def classifier(
     from .datasets import training_clips
 
     split = training_clips(data, folds, select_folds, test_folds, label_column, group_column, loop.seed)
-    task = "multilabel" if multilabel else "multiclass"
+    task: Literal["multilabel", "multiclass"] = "multilabel" if multilabel else "multiclass"
     say(f"{len(split.training)} clips to learn from, {len(split.selection)} to choose, {len(split.test)} to test")
     with progress("training") as report:
         summary = fit_classifier(

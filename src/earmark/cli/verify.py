@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import InputError
 from .options import command, say
 
 
@@ -13,18 +14,23 @@ def verify(
     classifier: Annotated[str, typer.Argument(help="Embedded name, folder, or file.py:function.")],
     *,
     explainer: Annotated[str | None, typer.Option(help="An APEX folder, or apex for the embedded one.")] = None,
-    clips: Annotated[list[Path] | None, typer.Option(help="Sounds to measure on; default: noise, tone, clicks.")] = None,
+    clips: Annotated[
+        list[Path] | None, typer.Option(help="Sounds to measure on; default: noise, tone, clicks.")
+    ] = None,
     device: Annotated[str, typer.Option(help="Where the model runs.")] = "cpu",
 ) -> dict[str, Any]:
     """Measure logits at every entry, contributions, geometry and axis order; with an APEX, its invariance."""
     from ..audio.files import read
     from ..checks.verify import verify as measure
     from ..classifiers.load import load_classifier
+    from ..explainers.apex.explainer import Apex
     from ..explainers.load import load_explainer
 
     model = load_classifier(classifier, device=device)
-    apex = load_explainer(explainer, classifier=model) if explainer else None
-    report = measure(model, apex, [read(path, max_duration_s=30.0) for path in clips or []])
+    fitted = load_explainer(explainer, classifier=model) if explainer else None
+    if fitted is not None and not isinstance(fitted, Apex):
+        raise InputError(f"{explainer} is {fitted.method}, and only an APEX is verified with its classifier.")
+    report = measure(model, fitted, [read(path, max_duration_s=30.0) for path in clips or []])
     say(f"{report.classifier}: head of tier {report.tier}, fingerprint {report.fingerprint[:12]}")
     if report.notice:
         say(report.notice)

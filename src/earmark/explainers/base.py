@@ -98,6 +98,7 @@ class Explainer(ABC, Generic[State]):
     ) -> Explanation:
         self._check(target)
         n_samples, own_rate = samples.shape[-1], waveform.sample_rate
+        cost = self._cost()
         provenance = Provenance(
             method=self.method,
             config=self._config(),
@@ -105,7 +106,8 @@ class Explainer(ABC, Generic[State]):
             fingerprint=self.classifier.fingerprint,
             seed=self._seed(),
             resampled_from=None if own_rate == self.classifier.sample_rate else own_rate,
-            **self._cost(),
+            forward_passes=cost[0],
+            backward_passes=cost[1],
         )
         evidence = self._evidence(done, 0, target, n_samples)
         return Explanation(waveform, target, prediction, evidence, self.classifier.grid(n_samples), provenance)
@@ -131,9 +133,9 @@ class Explainer(ABC, Generic[State]):
     def _seed(self) -> int | None:
         return None
 
-    def _cost(self) -> dict[str, int]:
-        """Returns `forward_passes` and `backward_passes` of one explanation."""
-        return {"forward_passes": 1, "backward_passes": 0}
+    def _cost(self) -> tuple[int, int]:
+        """Returns forward and backward passes of the classifier that one explanation costs."""
+        return 1, 0
 
 
 def _name(clip: Waveform | Clip, name: str | None) -> str:

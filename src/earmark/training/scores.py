@@ -16,7 +16,7 @@ def macro_average_precision(logits: Float[Tensor, "clip label"], labels: Float[T
 
     Average precision is the mean, over positive clips, of the precision at their rank.
     """
-    order = logits.argsort(0, descending=True, stable=True)
+    order = logits.argsort(dim=0, descending=True, stable=True)
     hits = (labels > 0.5).gather(0, order).double()
     precision = hits.cumsum(0) / torch.arange(1, len(hits) + 1, dtype=torch.float64)[:, None]
     n_positive = hits.sum(0)

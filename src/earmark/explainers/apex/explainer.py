@@ -298,6 +298,9 @@ class FoldedHead(nn.Module):
             )
         self.lift = head.lift
         folded = head.weight.double().cpu() @ apex.U_inv
+        self.U: Tensor
+        self.weight: Tensor
+        self.bias: Tensor
         self.register_buffer("U", apex.U.clone())
         self.register_buffer("weight", folded)
         self.register_buffer("bias", head.bias.double().cpu())

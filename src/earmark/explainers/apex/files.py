@@ -1,4 +1,4 @@
-"""An APEX on disk: `config.json`, `model.safetensors` (U and its inverse, float64), `bank/`, `bank-identity/`, a card."""
+"""An APEX on disk: `config.json`, `model.safetensors` (U and its inverse, float64), two banks, a card."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ SCHEMA = 1
 
 _CARD = """# APEX for {classifier}
 
-Prototype explanations: a basis of {channels} channels, learned for purity in the {view} view without changing an output.
+Prototype explanations: a basis of {channels} channels, learned for purity in the {view} view; no output changes.
 
 | | |
 |---|---|

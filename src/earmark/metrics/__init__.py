@@ -1,0 +1,1 @@
+"""Metrics: pure functions that return one number per clip; averages and intervals are made elsewhere."""

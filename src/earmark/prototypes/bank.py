@@ -1,0 +1,608 @@
+"""PrototypeBank: per channel, the training clips that excite it most and least, and where in them.
+
+A prototype is a clip, equation (14) of APEX; its region is where the view finds the channel in it. Clips are scored
+each as if alone and are never padded, so that no cell of padding can become a prototype. Of several windows or copies
+of one recording one is kept. A clip that excites a channel least is `negative` only if its score is below zero, else
+`weakest`.
+
+A bank holds no sound and no absolute path: `find_audio` finds a prototype's sound in the user's own folders by its
+hash, or renders it where it is a generated scene.
+"""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..audio.files import AUDIO_ENDINGS, file_sha256, load_clip, read
+from ..audio.waveform import Waveform
+from ..classifiers.base import Classifier
+from ..classifiers.geometry import Geometry
+from ..errors import DataError, MismatchError, ModelError
+from ..types import Clip, Region, View
+from .cache import ScannedClips
+from .topk import Top
+
+Sign = Literal["positive", "negative", "weakest"]
+Basis = Float[Tensor, "channel channel"]
+
+SCHEMA = 1
+DEAD_PURITY = 0.1
+SCORE_CHUNK = 4096  # clips scored at a time
+
+
+@dataclass(frozen=True)
+class Prototype:
+    """A training clip that stands for a channel, and where in it.
+
+    Parameters
+    ----------
+    channel, rank, sign
+        Its channel; 0 is the first of its sign; `positive` (excites most), `negative` (least, score below 0) or
+        `weakest` (least, score not below 0).
+    clip_id, path, sha256
+        The clip in its data set; its file relative to the data set, if there is one; the hash of its sound, as
+        `earmark.audio.files.clip_sha256` gives it.
+    start_s, end_s, duration_s
+        The part of the file that the clip is (`None`: the file's own start or end), and the clip's length.
+    freq, frame
+        The cell of the map; `None` is the whole axis.
+    regions
+        Where that is in the clip, from the clip's start: one box, or column and row for time-frequency.
+    score, purity
+        `a_k` of the clip, equation (13), and purity there, equation (12).
+    label, group
+        The clip's labels, joined by `, `, and what recording it is of.
+    """
+
+    channel: int
+    rank: int
+    sign: Sign
+    clip_id: str
+    path: str | None
+    sha256: str
+    start_s: float | None
+    end_s: float | None
+    duration_s: float
+    freq: int | None
+    frame: int | None
+    regions: tuple[Region, ...]
+    score: float
+    purity: float
+    label: str = ""
+    group: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain JSON values."""
+        return {**asdict(self), "regions": [region.to_dict() for region in self.regions]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Prototype":
+        """Returns the prototype that `to_dict` or `dataclasses.asdict` wrote."""
+        return cls(**{**values, "regions": tuple(Region(**region) for region in values["regions"])})
+
+
+class Found(Protocol):
+    """Where channels are strongest in a clip; -1 is the whole axis (see `explainers.apex.views.Found`)."""
+
+    freq: Int[Tensor, " pick"]
+    frame: Int[Tensor, " pick"]
+    vectors: Float[Tensor, "pick channel"]
+    purity: Float[Tensor, " pick"]
+
+
+#: Yields, for each position of a clip, where the given channels are strongest in it.
+Locate = Callable[[dict[int, list[int]]], Iterable[tuple[int, Found]]]
+
+
+@dataclass(frozen=True)
+class BankRules:
+    """What a bank keeps.
+
+    Parameters
+    ----------
+    view, schedule
+        Recorded: how regions were found, and how the basis was trained.
+    size
+        Prototypes per channel and sign (m).
+    per_group
+        Most prototypes of one recording in a channel (q); `None` is no limit.
+    near_copy_cosine
+        A clip whose pooled vector has a larger cosine to a kept one is dropped; `None` keeps copies.
+    candidates
+        Chosen from this many times `size`.
+    selection
+        Scores are the `sum` over cells or their `mean`.
+    """
+
+    view: View
+    schedule: str = "paper"
+    size: int = 5
+    per_group: int | None = 1
+    near_copy_cosine: float | None = 0.98
+    candidates: int = 4
+    selection: Literal["sum", "mean"] = "sum"
+
+
+@dataclass(frozen=True, eq=False)
+class PrototypeBank:
+    """The prototypes of all channels in one basis.
+
+    Parameters
+    ----------
+    prototypes
+        By channel, positive before negative or weakest, by rank.
+    vectors
+        `[prototype, channel]`, the vector p of each, in the basis.
+    rules
+        How they were chosen.
+    fingerprint, basis_sha256
+        The classifier and the basis U (`basis_hash`) that they belong to.
+    n_channels, n_clips
+        Width of the map; clips that they were chosen from.
+    class_histograms
+        Per channel, how many positive prototypes carry each label.
+    class_purity
+        Per channel, the share of its most frequent label (0 without labels).
+    purity
+        Per channel, the mean purity of its positive prototypes.
+    dead
+        Channels with purity below 0.1, or that no clip excites.
+    duplicates
+        Pairs of channels that are active together throughout.
+    notes
+        How many channels fell short, what was dropped, which clips were broken.
+    """
+
+    prototypes: tuple[Prototype, ...] = field(repr=False)
+    vectors: Float[Tensor, "prototype channel"] = field(repr=False)
+    rules: BankRules
+    fingerprint: str
+    basis_sha256: str
+    n_channels: int
+    n_clips: int
+    class_histograms: tuple[dict[str, int], ...] = field(default=(), repr=False)
+    class_purity: tuple[float, ...] = field(default=(), repr=False)
+    purity: tuple[float, ...] = field(default=(), repr=False)
+    dead: tuple[int, ...] = ()
+    duplicates: tuple[tuple[int, int], ...] = ()
+    notes: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.prototypes)
+
+    @property
+    def view(self) -> View:
+        """The view in which regions were found."""
+        return self.rules.view
+
+    def of(self, channel: int, *, positive: bool = True) -> tuple[Prototype, ...]:
+        """Returns a channel's prototypes, the strongest first, or those that excite it least, the weakest first."""
+        return tuple(p for p in self._by_channel.get(channel, ()) if (p.sign == "positive") == positive)
+
+    def vector(self, prototype: Prototype) -> Float[Tensor, " channel"]:
+        """Returns the vector p of one of this bank's prototypes, in the basis."""
+        return self.vectors[self._rows[prototype.channel, prototype.sign, prototype.rank]]
+
+    def check(self, classifier: Classifier, U: Basis | None = None) -> None:
+        """Refuses another classifier, or another basis.
+
+        Raises
+        ------
+        MismatchError
+            If the fingerprint, or the hash of U, differs.
+        """
+        if classifier.fingerprint != self.fingerprint:
+            raise MismatchError(
+                f"This prototype bank was made for a classifier with fingerprint {self.fingerprint[:12]}, and "
+                f"{classifier.name} has {classifier.fingerprint[:12]}; fit APEX to this classifier."
+            )
+        if U is not None and basis_hash(U) != self.basis_sha256:
+            raise MismatchError("This prototype bank was made in another basis U; use the bank saved beside it.")
+
+    @cached_property
+    def _by_channel(self) -> dict[int, list[Prototype]]:
+        found: dict[int, list[Prototype]] = {}
+        for prototype in self.prototypes:
+            found.setdefault(prototype.channel, []).append(prototype)
+        return found
+
+    @cached_property
+    def _rows(self) -> dict[tuple[int, str, int], int]:
+        return {(p.channel, p.sign, p.rank): row for row, p in enumerate(self.prototypes)}
+
+
+def basis_hash(U: Basis) -> str:
+    """Returns the sha256 of U's values in float64."""
+    return hashlib.sha256(U.detach().cpu().double().contiguous().numpy().tobytes()).hexdigest()
+
+
+# -- building -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Pick:
+    """A clip chosen for a channel, before it is located."""
+
+    channel: int
+    rank: int
+    sign: Sign
+    position: int
+    score: float
+
+
+def build_bank(
+    scanned: ScannedClips,
+    U: Basis,
+    locate: Locate,
+    rules: BankRules,
+    classifier: Classifier,
+    *,
+    duplicates: Sequence[tuple[int, int]] = (),
+) -> PrototypeBank:
+    """Returns the bank of a basis.
+
+    Parameters
+    ----------
+    scanned
+        The clips to choose from, with their pooled vectors.
+    U
+        Float64, so that scores do not depend on how a product is summed.
+    locate
+        Finds channels in clips, by the rules' view.
+    duplicates
+        Recorded, see `disentangle.duplicate_channels`.
+    """
+    picks, notes = _choose(scanned, U, rules)
+    wanted: dict[int, list[int]] = {}
+    for pick in picks:
+        wanted.setdefault(pick.position, []).append(pick.channel)
+    found = {position: dict(zip(wanted[position], _rows_of(at), strict=True)) for position, at in locate(wanted)}
+    located = [found[pick.position][pick.channel] for pick in picks]
+    names = relative_paths(scanned.clips)
+    boxes = [
+        _boxes(classifier, scanned, pick, cell, rules.view) for pick, (cell, _, _) in zip(picks, located, strict=True)
+    ]
+    prototypes = tuple(
+        _prototype(pick, scanned, names, cell, purity, regions)
+        for pick, (cell, purity, _), regions in zip(picks, located, boxes, strict=True)
+    )
+    vectors = torch.stack([vector for _, _, vector in located]).float()
+    notes["broken"] = scanned.broken
+    return _summarized(
+        PrototypeBank(
+            prototypes,
+            vectors,
+            rules,
+            classifier.fingerprint,
+            basis_hash(U),
+            len(U),
+            len(scanned),
+            duplicates=tuple(duplicates),
+            notes=notes,
+        )
+    )
+
+
+_Cell = tuple[int | None, int | None]
+
+
+def _rows_of(found: Found) -> Iterator[tuple[_Cell, float, Tensor]]:
+    """Yields cell, purity and vector of each channel."""
+    rows = zip(found.freq.tolist(), found.frame.tolist(), found.purity.tolist(), found.vectors, strict=True)
+    for freq, frame, purity, vector in rows:
+        yield (None if freq < 0 else freq, None if frame < 0 else frame), purity, vector
+
+
+def _boxes(classifier: Classifier, scanned: ScannedClips, pick: _Pick, cell: _Cell, view: View) -> tuple[Region, ...]:
+    return cell_regions(classifier.geometry(scanned.entries[pick.position].n_samples), view, cell)
+
+
+def cell_regions(geometry: Geometry, view: View, cell: _Cell) -> tuple[Region, ...]:
+    """Returns the boxes of a cell: one, or for time-frequency the column and then the row."""
+    freq, frame = cell
+    if view == "time-frequency":
+        return geometry.box(None, frame), geometry.box(freq, None)
+    return (geometry.box(freq, frame),)
+
+
+def _prototype(
+    pick: _Pick,
+    scanned: ScannedClips,
+    names: Mapping[str, str],
+    cell: _Cell,
+    purity: float,
+    regions: tuple[Region, ...],
+) -> Prototype:
+    clip, entry = scanned.clips[pick.position], scanned.entries[pick.position]
+    return Prototype(
+        channel=pick.channel,
+        rank=pick.rank,
+        sign=pick.sign,
+        clip_id=clip.id,
+        path=names.get(clip.id),
+        sha256=entry.sha256,
+        start_s=clip.start_s,
+        end_s=clip.end_s,
+        duration_s=entry.duration_s,
+        freq=cell[0],
+        frame=cell[1],
+        regions=regions,
+        score=pick.score,
+        purity=purity,
+        label=", ".join(clip.labels),
+        group=group_of(clip),
+    )
+
+
+def group_of(clip: Clip) -> str:
+    """Returns the recording that a clip is of: its group, else its file's name, else its own id."""
+    if clip.group is not None:
+        return clip.group
+    return clip.source.name if isinstance(clip.source, Path) else clip.id
+
+
+def relative_paths(clips: Iterable[Clip]) -> dict[str, str]:
+    """Returns the file of each clip relative to the folder that holds all of them, with `/`, by clip id."""
+    files = {clip.id: clip.source for clip in clips if isinstance(clip.source, Path)}
+    if not files:
+        return {}
+    root = os.path.commonpath([path.absolute().parent for path in files.values()])
+    return {name: path.absolute().relative_to(root).as_posix() for name, path in files.items()}
+
+
+def _choose(scanned: ScannedClips, U: Basis, rules: BankRules) -> tuple[list[_Pick], dict[str, Any]]:
+    """Returns what is kept of each channel's candidates, and how often less than asked for was left."""
+    strongest, weakest = _candidates(scanned, U, rules)
+    groups = [group_of(clip) for clip in scanned.clips]
+    picks: list[_Pick] = []
+    short = Counter[str]()
+    for channel in range(len(U)):
+        best = _distinct(scanned.pooled, strongest.ids[:, channel].tolist(), groups, rules)
+        others = [p for p in weakest.ids[:, channel].tolist() if p not in best]
+        worst = _distinct(scanned.pooled, others, groups, rules)
+        scores = dict(zip(strongest.ids[:, channel].tolist(), strongest.scores[:, channel].tolist(), strict=True))
+        scores |= dict(zip(weakest.ids[:, channel].tolist(), weakest.scores[:, channel].tolist(), strict=True))
+        picks += [_Pick(channel, rank, "positive", p, scores[p]) for rank, p in enumerate(best)]
+        picks += _least(channel, worst, scores)
+        short += Counter(positive=len(best) < rules.size, least=len(worst) < rules.size)
+    return picks, {"channels_short_of_positive": short["positive"], "channels_short_of_least": short["least"]}
+
+
+def _least(channel: int, positions: list[int], scores: Mapping[int, float]) -> Iterator[_Pick]:
+    """Yields the clips that excite a channel least: negative ones first, since scores rise."""
+    signs: list[Sign] = ["negative" if scores[p] < 0 else "weakest" for p in positions]
+    for i, (position, sign) in enumerate(zip(positions, signs, strict=True)):
+        yield _Pick(channel, i - (signs.index("weakest") if sign == "weakest" else 0), sign, position, scores[position])
+
+
+def _candidates(scanned: ScannedClips, U: Basis, rules: BankRules) -> tuple[Top, Top]:
+    """Returns scores and positions of the clips that excite each channel most and least, in one pass."""
+    n = rules.size * rules.candidates
+    strongest = Top.empty(n, len(U), dtype=torch.float64)
+    weakest = Top.empty(n, len(U), smallest=True, dtype=torch.float64)
+    n_cells = scanned.n_cells.double()
+    for position in torch.arange(len(scanned)).split(SCORE_CHUNK):
+        scores = scanned.pooled[position].double() @ U.double().T
+        scores = scores * n_cells[position, None] if rules.selection == "sum" else scores
+        strongest, weakest = strongest.merge(scores, position), weakest.merge(scores, position)
+    return strongest, weakest
+
+
+def _distinct(
+    pooled: Float[Tensor, "clip channel"], positions: list[int], groups: Sequence[str], rules: BankRules
+) -> list[int]:
+    """Returns the first candidates, at most `per_group` of a recording and no near copy of one before."""
+    vectors = pooled[positions].double()
+    units = vectors / vectors.norm(dim=1, keepdim=True).clamp_min(1e-30)
+    cosines = units @ units.T
+    limit = 2.0 if rules.near_copy_cosine is None else rules.near_copy_cosine
+    kept: list[int] = []
+    n_of_group = Counter[str]()
+    for i, position in enumerate(positions):
+        group = groups[position]
+        full = rules.per_group is not None and n_of_group[group] >= rules.per_group
+        if full or bool((cosines[i, kept] > limit).any()):
+            continue
+        kept.append(i)
+        n_of_group[group] += 1
+        if len(kept) == rules.size:
+            break
+    return [positions[i] for i in kept]
+
+
+def _summarized(bank: PrototypeBank) -> PrototypeBank:
+    """Returns the bank with what is known of each channel as a whole."""
+    positive = [bank.of(channel) for channel in range(bank.n_channels)]
+    histograms = [Counter(label for p in of for label in p.label.split(", ") if label) for of in positive]
+    purity = [sum(p.purity for p in of) / max(len(of), 1) for of in positive]
+    dead = (k for k, of in enumerate(positive) if purity[k] < DEAD_PURITY or all(p.score <= 0 for p in of))
+    return replace(
+        bank,
+        class_histograms=tuple(dict(sorted(h.items())) for h in histograms),
+        class_purity=tuple(
+            max(h.values(), default=0) / max(len(of), 1) for h, of in zip(histograms, positive, strict=True)
+        ),
+        purity=tuple(purity),
+        dead=tuple(dead),
+    )
+
+
+# -- on disk --------------------------------------------------------------------------------------------------------
+
+
+def save_bank(bank: PrototypeBank, folder: str | Path) -> Path:
+    """Writes `tensors.safetensors`, `prototypes.parquet` and, last, `bank.json`; each in one rename."""
+    import pyarrow.parquet as pq
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {"vectors": bank.vectors.contiguous(), "purity": torch.tensor(bank.purity, dtype=torch.float64)}
+    _written(folder / "tensors.safetensors", lambda path: save_file(tensors, path))
+    _written(folder / "prototypes.parquet", lambda path: pq.write_table(_table(bank.prototypes), path))
+    text = json.dumps(_about(bank), indent=2) + "\n"
+    _written(folder / "bank.json", lambda path: path.write_text(text, encoding="utf-8"))
+    return folder
+
+
+def load_bank(folder: str | Path, classifier: Classifier | None = None) -> PrototypeBank:
+    """Reads a bank.
+
+    Parameters
+    ----------
+    classifier
+        Checked, if given, see `PrototypeBank.check`.
+
+    Raises
+    ------
+    ModelError
+        If files are missing or damaged.
+    MismatchError
+        If it is another classifier's, or was written by a newer version.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = Path(folder)
+    try:
+        about = json.loads((folder / "bank.json").read_text(encoding="utf-8"))
+        if about["schema"] > SCHEMA:
+            raise MismatchError(f"{folder} was written by a newer earmark (schema {about['schema']}); update earmark.")
+        rows = pq.read_table(folder / "prototypes.parquet").to_pylist()
+        tensors = load_file(folder / "tensors.safetensors")
+        bank = _from_parts(about, rows, tensors)
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        if isinstance(error, MismatchError):
+            raise
+        raise ModelError(f"{folder} holds no readable prototype bank ({error}); fit APEX again.") from error
+    if classifier is not None:
+        bank.check(classifier)
+    return bank
+
+
+def _written(path: Path, write: Callable[[Path], object]) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    write(temporary)
+    temporary.replace(path)
+
+
+def _about(bank: PrototypeBank) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        **asdict(bank.rules),
+        "fingerprint": bank.fingerprint,
+        "basis_sha256": bank.basis_sha256,
+        "n_channels": bank.n_channels,
+        "n_clips": bank.n_clips,
+        "n_prototypes": len(bank),
+        "notes": bank.notes,
+        "dead": list(bank.dead),
+        "duplicates": [list(pair) for pair in bank.duplicates],
+        "class_purity": list(bank.class_purity),
+        "class_histograms": list(bank.class_histograms),
+    }
+
+
+def _from_parts(
+    about: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], tensors: Mapping[str, Tensor]
+) -> PrototypeBank:
+    rules = BankRules(**{name: about[name] for name in BankRules.__dataclass_fields__})
+    if len(rows) != len(tensors["vectors"]):
+        raise ValueError(f"{len(rows)} rows and {len(tensors['vectors'])} vectors")
+    return PrototypeBank(
+        prototypes=tuple(Prototype.from_dict(row) for row in rows),
+        vectors=tensors["vectors"],
+        rules=rules,
+        purity=tuple(tensors["purity"].tolist()),
+        class_histograms=tuple(about["class_histograms"]),
+        class_purity=tuple(about["class_purity"]),
+        dead=tuple(about["dead"]),
+        duplicates=tuple((first, second) for first, second in about["duplicates"]),
+        **{name: about[name] for name in ("fingerprint", "basis_sha256", "n_channels", "n_clips", "notes")},
+    )
+
+
+def _table(prototypes: Sequence[Prototype]) -> Any:
+    """Returns one row for each prototype; its regions are a list of boxes."""
+    import pyarrow as pa
+
+    box = pa.struct(
+        [(n, pa.float64()) for n in ("start_s", "end_s", "low_hz", "high_hz", "weight")] + [("label", pa.string())]
+    )
+    integers, texts = ("channel", "rank", "freq", "frame"), ("sign", "clip_id", "path", "sha256", "label", "group")
+    kinds = dict.fromkeys(integers, pa.int32()) | dict.fromkeys(texts, pa.string()) | {"regions": pa.list_(box)}
+    schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in Prototype.__dataclass_fields__])
+    return pa.Table.from_pylist([prototype.to_dict() for prototype in prototypes], schema)
+
+
+# -- finding sounds -------------------------------------------------------------------------------------------------
+
+
+def find_audio(prototype: Prototype, folders: Iterable[str | Path]) -> Waveform | None:
+    """Returns the sound of a prototype's clip, or `None` where it is not at hand.
+
+    A generated scene is rendered from its id. A file is looked for in each folder by its relative path, then by its
+    name anywhere below, then among all sounds; it is taken only if its hash is the prototype's.
+    """
+    if prototype.path is None:
+        return _rendered(prototype)
+    wanted = prototype.sha256.partition(":")[0]  # behind the colon is the cut
+    folders = [Path(folder) for folder in folders]
+    for look in (_by_path, _by_name, _all_sounds):
+        for folder in folders:
+            for path in look(folder, prototype.path):
+                if _known_sha256(path) == wanted:
+                    return read(path, prototype.start_s, prototype.end_s)
+    return None
+
+
+def _rendered(prototype: Prototype) -> Waveform | None:
+    from ..data.scenes import render_id
+
+    if not prototype.clip_id.startswith("scenes:"):
+        return None
+    try:
+        waveform = render_id(prototype.clip_id)
+    except DataError:
+        return None
+    return load_clip(Clip(prototype.clip_id, waveform, start_s=prototype.start_s, end_s=prototype.end_s))
+
+
+def _by_path(folder: Path, path: str) -> Iterator[Path]:
+    relative = PurePosixPath(path)
+    if not relative.is_absolute() and ".." not in relative.parts and (folder / relative).is_file():
+        yield folder / relative
+
+
+def _by_name(folder: Path, path: str) -> Iterator[Path]:
+    name = PurePosixPath(path).name
+    yield from (found for found in _all_sounds(folder, path) if found.name == name)
+
+
+def _all_sounds(folder: Path, path: str) -> Iterator[Path]:
+    sounds = (found for found in folder.rglob("*") if found.suffix.lower() in AUDIO_ENDINGS and found.is_file())
+    yield from sorted(sounds)
+
+
+def _known_sha256(path: Path) -> str | None:
+    """Returns the hash of a file, computed once for each state of it; `None` if it cannot be read."""
+    try:
+        state = path.stat()
+        return _sha256_of_state(path, state.st_size, state.st_mtime_ns)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=1 << 16)
+def _sha256_of_state(path: Path, n_bytes: int, modified_ns: int) -> str:
+    return file_sha256(path)

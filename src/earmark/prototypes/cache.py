@@ -1,0 +1,378 @@
+"""FeatureCache: what the backbone says of each clip, computed once, on disk, memory-mapped.
+
+A shard is a safetensors file with the pooled vectors of some clips and, for each, its lifted map (`map.i`,
+`[freq, frame, channel]`) or the map's means over rows (`time.i`, `[frame, channel]`) and over frames (`frequency.i`,
+`[freq, channel]`). Its index lies in its metadata. Shards appear by renaming, so that a killed pass loses at most the
+last one and goes on from there. Clips are known by the sha256 of their sound, classifiers by their fingerprint.
+
+Clips of one length go through the backbone together; no clip is ever padded, so that no cell of padding exists. Where
+the maps would take more than `cache_gb`, a shard keeps pooled vectors only, and the clips that are selected pass the
+backbone once more.
+"""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..audio.files import clip_sha256, load_clip
+from ..audio.waveform import Waveform
+from ..classifiers.base import Classifier
+from ..errors import EarmarkError, ModelError
+from ..types import Clip, Map, Samples
+
+Kind = Literal["map", "marginals"]
+Progress = Callable[[int, int, dict[str, float]], None]  # done, in all, latest values
+
+SCHEMA = 1
+SHARD_CLIPS = 512
+SHARD_BYTES = 64_000_000
+BATCH_SAMPLES = 8_000_000  # 250 s at 32 kHz
+WAITING_BATCHES = 4  # decoded clips of odd lengths that wait for others of theirs
+N_WORKERS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class ClipFeatures:
+    """What is kept of one clip's map: the map itself, or its two means, channels last."""
+
+    map: Float[Tensor, "freq frame channel"] | None = None
+    time: Float[Tensor, "frame channel"] | None = None
+    frequency: Float[Tensor, "freq channel"] | None = None
+
+    @classmethod
+    def of(cls, maps: Float[Tensor, "channel freq frame"], kind: Kind) -> "ClipFeatures":
+        """Returns what a cache of this kind keeps of a map."""
+        if kind == "map":
+            return cls(map=maps.permute(1, 2, 0).contiguous())
+        return cls(time=maps.mean(1).T.contiguous(), frequency=maps.mean(2).T.contiguous())
+
+    def marginals(self) -> "ClipFeatures":
+        """Returns the two means."""
+        return self if self.map is None else ClipFeatures(time=self.map.mean(0), frequency=self.map.mean(1))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns what there is, by name."""
+        parts = {"map": self.map, "time": self.time, "frequency": self.frequency}
+        return {name: value for name, value in parts.items() if value is not None}
+
+    @property
+    def n_bytes(self) -> int:
+        """Its size on disk."""
+        return sum(value.nbytes for value in self.tensors().values())
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the index says of a clip: its hash, cells of its map, length for the classifier, and whether it is kept."""
+
+    sha256: str
+    n_freq: int
+    n_frames: int
+    n_samples: int
+    duration_s: float
+    kept: bool
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an entry lies."""
+
+    shard: Path
+    row: int
+    kind: Kind
+    entry: Entry
+
+
+@dataclass(frozen=True, eq=False)
+class ScannedClips:
+    """The usable clips of a data set, sorted by id, with their pooled vectors.
+
+    Parameters
+    ----------
+    clips, entries
+        In the same order.
+    pooled
+        `[clip, channel]`, the mean over cells of the lifted map.
+    broken
+        A sentence for each clip that was skipped, by id.
+    """
+
+    clips: tuple[Clip, ...]
+    entries: tuple[Entry, ...]
+    pooled: Float[Tensor, "clip channel"]
+    broken: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @property
+    def n_cells(self) -> Int[Tensor, " clip"]:
+        """Cells of each clip's map."""
+        return torch.tensor([e.n_freq * e.n_frames for e in self.entries], dtype=torch.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """A clip that is ready for the backbone."""
+
+    clip: Clip
+    sha256: str
+    samples: Samples
+    duration_s: float
+
+    @property
+    def n_samples(self) -> int:
+        return self.samples.shape[1]
+
+
+class FeatureCache:
+    """Features of clips for one classifier, in a folder.
+
+    Parameters
+    ----------
+    classifier
+        Its fingerprint is part of every key.
+    folder
+        May be shared by classifiers and kinds.
+    kind
+        `map` for the square view, `marginals` for the others; these also use maps that are there already.
+    cache_gb
+        Most disk space for maps, in units of 1e9 bytes.
+    batch_size
+        Clips of equal length in one forward pass.
+
+    Attributes
+    ----------
+    n_backbone_passes
+        How many clips went through the backbone so far; 0 if all were known.
+    root, kept_bytes
+        The classifier's own folder, and the size of the maps that are kept for this kind.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        folder: str | Path,
+        kind: Kind,
+        *,
+        cache_gb: float = 4.0,
+        batch_size: int = 16,
+    ) -> None:
+        self.classifier, self.kind, self.batch_size = classifier, kind, batch_size
+        self.limit_bytes = round(cache_gb * 1e9)
+        self.n_backbone_passes = 0
+        self.root = Path(folder) / classifier.fingerprint[:16]
+        self._places: dict[str, _Place] = {}
+        self.kept_bytes = 0
+        self._open = lru_cache(maxsize=None)(partial(safe_open, framework="pt"))
+        for known in ("map", "marginals") if kind == "marginals" else ("map",):
+            self._index(known)
+
+    def scan(self, clips: Iterable[Clip], progress: Progress | None = None) -> ScannedClips:
+        """Returns pooled vectors of all clips that can be used, computing those that are not known.
+
+        Raises
+        ------
+        ModelError
+            If not a single clip could be used; the sentence gives the first reason.
+        """
+        ordered = sorted(clips, key=lambda clip: clip.id)
+        broken: dict[str, str] = {}
+        known: dict[str, str] = {}
+        writer = _Writer(self)
+        for decoded in self._batches(self._decoded(ordered, known, broken, progress)):
+            for done, features, pooled in self._computed(decoded, broken):
+                known[done.clip.id] = done.sha256
+                writer.add(done, features, pooled)
+        writer.flush()
+        return self._assembled([clip for clip in ordered if clip.id in known], known, broken)
+
+    def features(self, scanned: ScannedClips, positions: Sequence[int]) -> list[ClipFeatures]:
+        """Returns what is kept of some clips, memory-mapped; those not kept pass the backbone again."""
+        found = {p: self._read(self._places[scanned.entries[p].sha256]) for p in positions}
+        missing = {scanned.clips[p].id: p for p in positions if found[p] is None}
+        decoded = (self._decode(scanned.clips[p], scanned.entries[p].sha256) for p in missing.values())
+        for batch in self._batches(decoded):
+            for item, maps in zip(batch, self._forward(batch), strict=True):
+                found[missing[item.clip.id]] = ClipFeatures.of(maps, self.kind)
+        return [features for p in positions if (features := found[p]) is not None]
+
+    # -- decoding -------------------------------------------------------------------------------------------------
+
+    def _decoded(
+        self, clips: list[Clip], known: dict[str, str], broken: dict[str, str], progress: Progress | None
+    ) -> Iterator[_Decoded]:
+        """Yields the clips that are not in the cache, decoded; fills `known` and `broken`."""
+        for done, (clip, result) in enumerate(_ahead(self._inspect, clips, 2 * self.batch_size), start=1):
+            if isinstance(result, _Decoded):
+                yield result
+            elif isinstance(result, str):
+                known[clip.id] = result
+            else:
+                broken[clip.id] = str(result)
+            if progress:
+                progress(done, len(clips), {})
+
+    def _inspect(self, clip: Clip) -> "_Decoded | str | Exception":
+        """Returns the hash of a clip that is known, else the clip decoded, or what is wrong with it."""
+        try:
+            if isinstance(clip.source, Path):
+                sha256 = clip_sha256(clip)
+                return sha256 if sha256 in self._places else self._decode(clip, sha256)
+            waveform = load_clip(clip)  # made once, for its hash and for the backbone
+            sha256 = clip_sha256(replace(clip, source=waveform, start_s=None, end_s=None))
+            return sha256 if sha256 in self._places else self._prepared(clip, sha256, waveform)
+        except (EarmarkError, OSError) as error:
+            return error
+
+    def _decode(self, clip: Clip, sha256: str) -> _Decoded:
+        return self._prepared(clip, sha256, load_clip(clip))
+
+    def _prepared(self, clip: Clip, sha256: str, waveform: Waveform) -> _Decoded:
+        return _Decoded(clip, sha256, self.classifier.prepare(waveform), waveform.duration_s)
+
+    # -- the backbone ---------------------------------------------------------------------------------------------
+
+    def _batches(self, decoded: Iterable[_Decoded]) -> Iterator[list[_Decoded]]:
+        """Yields clips of equal length together; a rare length waits until too many clips wait."""
+        waiting: dict[int, list[_Decoded]] = {}
+        for item in decoded:
+            batch = waiting.setdefault(item.n_samples, [])
+            batch.append(item)
+            if len(batch) >= min(self.batch_size, BATCH_SAMPLES // item.n_samples):
+                yield waiting.pop(item.n_samples)
+            elif sum(map(len, waiting.values())) >= WAITING_BATCHES * self.batch_size:
+                yield waiting.pop(max(waiting, key=lambda n: len(waiting[n])))
+        yield from waiting.values()
+
+    def _computed(
+        self, batch: list[_Decoded], broken: dict[str, str]
+    ) -> Iterator[tuple[_Decoded, ClipFeatures, tuple[Tensor, int, int]]]:
+        """Yields features, and the pooled vector with the map's rows and frames; fills `broken`."""
+        try:
+            maps = self._forward(batch)
+        except (EarmarkError, RuntimeError) as error:
+            broken |= {item.clip.id: str(error) for item in batch}
+            return
+        for item, one in zip(batch, maps, strict=True):
+            if not bool(torch.isfinite(one).all()):
+                broken[item.clip.id] = "Its map holds NaN or infinity; listen to the clip, or leave it out."
+                continue
+            yield item, ClipFeatures.of(one, self.kind), (one.mean((1, 2)), one.shape[1], one.shape[2])
+
+    def _forward(self, batch: list[_Decoded]) -> Map:
+        """Returns the lifted maps of clips of equal length, on the CPU."""
+        self.n_backbone_passes += len(batch)
+        with torch.no_grad():
+            maps = self.classifier.tap(torch.cat([item.samples for item in batch])).map
+            lifted = self.classifier.head.lift(maps).cpu()
+        return lifted if lifted.dtype == torch.float64 else lifted.float()
+
+    # -- shards ---------------------------------------------------------------------------------------------------
+
+    def _index(self, kind: Kind) -> None:
+        """Reads the index of each shard of a kind; a file that is no shard of this version is passed over."""
+        for shard in sorted((self.root / kind).glob("shard-*.safetensors")):
+            try:
+                about = json.loads(self._open(shard).metadata()["index"])
+            except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+                continue
+            if (about["schema"], about["fingerprint"]) == (SCHEMA, self.classifier.fingerprint):
+                self.register(shard, kind, [Entry(**values) for values in about["clips"]])
+                self.kept_bytes += shard.stat().st_size if kind == self.kind else 0
+
+    def register(self, shard: Path, kind: Kind, entries: list[Entry]) -> None:
+        """Enters the clips of a shard into the index; a place with a map wins over one without."""
+        for row, entry in enumerate(entries):
+            known = self._places.get(entry.sha256)
+            if known is None or (entry.kept and not known.entry.kept):
+                self._places[entry.sha256] = _Place(shard, row, kind, entry)
+
+    def _read(self, place: _Place) -> ClipFeatures | None:
+        """Returns the features at a place without copying, or `None` if only the pooled vector was kept."""
+        if not place.entry.kept:
+            return None
+        names = ("map",) if place.kind == "map" else ("time", "frequency")
+        shard = self._open(place.shard)
+        features = ClipFeatures(**{name: shard.get_tensor(f"{name}.{place.row}") for name in names})
+        return features.marginals() if self.kind == "marginals" else features
+
+    def _assembled(self, clips: list[Clip], known: dict[str, str], broken: dict[str, str]) -> ScannedClips:
+        if not clips:
+            first = next(iter(broken.items()), ("", "there was no clip"))
+            raise ModelError(f"No clip could be used; the first, {first[0]!r}: {first[1]}")
+        places = [self._places[known[clip.id]] for clip in clips]
+        shards = {place.shard: self._open(place.shard).get_tensor("pooled") for place in places}
+        pooled = torch.stack([shards[place.shard][place.row] for place in places])
+        return ScannedClips(tuple(clips), tuple(p.entry for p in places), pooled, dict(sorted(broken.items())))
+
+
+class _Writer:
+    """Collects clips and writes a shard whenever enough have come."""
+
+    def __init__(self, cache: FeatureCache) -> None:
+        self.cache = cache
+        self._clear()
+
+    def _clear(self) -> None:
+        self.entries: list[Entry] = []
+        self.pooled: list[Tensor] = []
+        self.tensors: dict[str, Tensor] = {}
+        self.n_bytes = 0
+
+    def add(self, item: _Decoded, features: ClipFeatures, pooled: tuple[Tensor, int, int]) -> None:
+        """Takes one clip; keeps its features while there is room."""
+        vector, n_freq, n_frames = pooled
+        kept = self.cache.kept_bytes + features.n_bytes <= self.cache.limit_bytes
+        if kept:
+            self.cache.kept_bytes += features.n_bytes
+            self.n_bytes += features.n_bytes
+            row = len(self.entries)
+            self.tensors |= {f"{name}.{row}": value for name, value in features.tensors().items()}
+        self.entries.append(Entry(item.sha256, n_freq, n_frames, item.n_samples, item.duration_s, kept))
+        self.pooled.append(vector)
+        if len(self.entries) >= SHARD_CLIPS or self.n_bytes >= SHARD_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what has come; the shard's name is the hash of its clips."""
+        if not self.entries:
+            return
+        about: dict[str, Any] = {
+            "schema": SCHEMA,
+            "fingerprint": self.cache.classifier.fingerprint,
+            "clips": [asdict(entry) for entry in self.entries],
+        }
+        name = hashlib.sha256("".join(entry.sha256 for entry in self.entries).encode()).hexdigest()[:16]
+        shard = self.cache.root / self.cache.kind / f"shard-{name}.safetensors"
+        shard.parent.mkdir(parents=True, exist_ok=True)
+        temporary = shard.with_name(f".{shard.name}.part")
+        save_file({"pooled": torch.stack(self.pooled), **self.tensors}, temporary, {"index": json.dumps(about)})
+        temporary.replace(shard)
+        self.cache.register(shard, self.cache.kind, self.entries)
+        self._clear()
+
+
+def _ahead(function: Callable[[Clip], Any], clips: Iterable[Clip], n_ahead: int) -> Iterator[tuple[Clip, Any]]:
+    """Yields each clip with the function's result, in order; threads work on the next `n_ahead` clips."""
+    with ThreadPoolExecutor(N_WORKERS) as pool:
+        waiting: deque[tuple[Clip, Future[Any]]] = deque()
+        for clip in clips:
+            waiting.append((clip, pool.submit(function, clip)))
+            if len(waiting) > n_ahead:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
