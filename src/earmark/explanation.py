@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -53,9 +53,14 @@ class Provenance:
     versions: dict[str, str] = field(default_factory=lambda: package_versions())
 
 
+@lru_cache(maxsize=1)
+def _versions() -> tuple[tuple[str, str], ...]:
+    return tuple((name, metadata.version(name)) for name in ("earmark", "torch", "numpy"))
+
+
 def package_versions() -> dict[str, str]:
     """Returns the versions of earmark, torch and numpy."""
-    return {name: metadata.version(name) for name in ("earmark", "torch", "numpy")}
+    return dict(_versions())
 
 
 class Evidence(Protocol):

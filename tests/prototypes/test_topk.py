@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from earmark.prototypes.topk import Top, best_rows
 
 

@@ -95,7 +95,7 @@ def train(maps, view, form, counts, *, epochs, batch_size, lr, weight_decay, see
 
 
 def planted_sources(mixing, n_clips, *, seed, shape=(4, 10), p=0.05, noise=0.05):
-    """Returns maps of clips in which each source is active with probability p at one random cell, and half in the next."""
+    """Returns maps of clips; a source is active with probability p, at one random cell and half in the next."""
     D = mixing.shape[0]
     rng = np.random.default_rng(seed)
     sources = np.zeros((n_clips, D, *shape))

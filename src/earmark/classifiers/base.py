@@ -15,7 +15,7 @@ from ..errors import ModelError
 from ..types import Logits, Map, Prediction, Samples, Stage, Task
 from . import surgery
 from .front_ends import FrontEnd
-from .geometry import Geometry, probe_axes
+from .geometry import Axis, Geometry, confirm_frames, probe_axes
 from .heads import Head, HeadFunction, probe_head
 
 MapAxes = Literal["FT", "TF", "T"]
@@ -111,6 +111,7 @@ class Classifier:
         self.sample_rate, self.stft = front_end.sample_rate, front_end.stft
         self._layer = surgery.find_layer(module, map_layer)
         self._given_head = head
+        self._known_axes: tuple[Axis, Axis] | None = None
         self._geometry = lru_cache(maxsize=64)(self._probe_geometry)
 
     def __repr__(self) -> str:
@@ -312,6 +313,7 @@ class Classifier:
         with torch.no_grad():
             shape = tuple(self.front_end(self._noise(n_samples)).shape[1:])
         like = torch.zeros((), device=self.device, dtype=self.dtype)
-        freq, frame = probe_axes(self.map_of_features, shape, like=like)
+        known = self._known_axes and confirm_frames(self.map_of_features, shape, self._known_axes, like=like)
+        self._known_axes = freq, frame = known or probe_axes(self.map_of_features, shape, like=like)
         edges = tuple(self.front_end.row_edges_hz().tolist())
         return Geometry(freq, frame, edges, self.front_end.column_s(), n_samples / self.sample_rate)

@@ -12,6 +12,7 @@ backbone once more.
 
 import hashlib
 import json
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -221,7 +222,8 @@ class FeatureCache:
             elif isinstance(result, str):
                 known[clip.id] = result
             else:
-                broken[clip.id] = str(result)
+                folder = f"{clip.source.parent}{os.sep}" if isinstance(clip.source, Path) else ""
+                broken[clip.id] = str(result).replace(folder, "") if folder else str(result)
             if progress:
                 progress(done, len(clips), {})
 

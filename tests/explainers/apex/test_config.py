@@ -2,9 +2,10 @@ import subprocess
 import sys
 
 import pytest
+from tests.reference import apex as twin
+
 from earmark.errors import InputError
 from earmark.explainers.apex.config import ApexConfig, prototype_schedule
-from tests.reference import apex as twin
 
 
 @pytest.mark.parametrize(

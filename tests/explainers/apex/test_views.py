@@ -1,8 +1,9 @@
 import pytest
 import torch
+from tests.reference import apex as twin
+
 from earmark.errors import ModelError
 from earmark.explainers.apex import views
-from tests.reference import apex as twin
 
 VIEWS = ("square", "time", "frequency", "time-frequency")
 WORKED = torch.tensor([[[1.0, 5, 0], [2, 0, 3]], [[0, 1, 4], [1, 1, 2]]], dtype=torch.float64)[None]

@@ -283,25 +283,29 @@ def diagnose(
 ) -> dict[str, Any]:
     """Returns what is to be known of a basis, as plain JSON values.
 
-    `purity` and `purity_identity` (U = I) hold the mean over channels for `train` and `held_out` clips, each with
-    prototypes selected among these clips.
+    `purity` is the mean over channels, `purity_identity` that of U = I; the same for held-out clips, with prototypes
+    selected among these, or `None` where no clip was held out.
     """
     U64, _ = final_basis(state.A, config.form)
     U = U64.to(train.pooled.dtype)
-    sets = {"train": train} | ({"held_out": held_out} if held_out is not None else {})
+    identity = torch.eye(len(U)).to(U)
+    dead, duplicates = dead_channels(train, U, config), duplicate_channels(train, U)
     A = generator_of(state.A.detach().double(), config.form)
     return {
-        "purity": {name: float(mean_purity(clips, U, config).mean()) for name, clips in sets.items()},
-        "purity_identity": {
-            name: float(mean_purity(clips, torch.eye(len(U)).to(U), config).mean()) for name, clips in sets.items()
-        },
-        "dead_channels": dead_channels(train, U, config),
-        "duplicate_channels": [list(pair) for pair in duplicate_channels(train, U)],
-        "condition_number": float(torch.linalg.cond(U64)),
+        "purity": float(mean_purity(train, U, config).mean()),
+        "purity_identity": float(mean_purity(train, identity, config).mean()),
+        "purity_held_out": held_out and float(mean_purity(held_out, U, config).mean()),
+        "purity_held_out_identity": held_out and float(mean_purity(held_out, identity, config).mean()),
+        "dead": len(dead),
+        "duplicate": len(duplicates),
+        "dead_channels": dead,
+        "duplicate_channels": [list(pair) for pair in duplicates],
+        "cond": float(torch.linalg.cond(U64)),
         "norm_A": float(torch.linalg.matrix_norm(A, 2)),
+        "n_clips": len(train),
+        "n_held_out": len(held_out) if held_out else 0,
         "n_steps": state.n_steps,
         "purity_per_epoch": [-loss for loss in state.losses],
-        "n_clips": {name: len(clips) for name, clips in sets.items()},
         "seconds": dict(state.seconds),
     }
 

@@ -1,0 +1,14 @@
+"""Runs every benchmark and rewrites the tables of benchmarks/README.md; about an hour on two cores.
+
+    python benchmarks/run.py
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPTS = [["apex_explain.py"], ["apex_fit.py", "--large"], ["planted.py"], ["known_evidence.py"], ["esc10_folds.py"]]
+
+if __name__ == "__main__":
+    for script, *options in SCRIPTS:
+        subprocess.run([sys.executable, Path(__file__).parent / script, *options], check=True)

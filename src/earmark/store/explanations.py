@@ -1,0 +1,212 @@
+"""An explanation as a folder: a page to look at, exact numbers to compute with, sounds, and tables for other tools.
+
+`tensors.safetensors` holds the exact values, the clip's own samples among them, so what is loaded equals what was
+saved bit for bit. The three FLAC files share one gain, recorded under `provenance.gain`, and are 24 bit: in whole
+steps, evidence and complement add up to the original, sample by sample.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..audio.stft import Stft
+from ..audio.waveform import Waveform
+from ..classifiers.base import Grid
+from ..errors import InputError, MismatchError
+from ..explanation import EVIDENCE, Explanation, PrototypeEvidence, Provenance, Resynthesis
+from ..masking import common_gain
+from ..render.page import explanation_page
+from ..types import Prediction, Target
+from .folders import check_free, replacing
+from .sounds import FolderSounds, check_flac, save_prototypes, to_steps, write_flac
+from .tables import audacity_labels, raven_table
+
+SCHEMA = 1
+MARKER = "explanation.json"
+OURS = (
+    "index.html",
+    MARKER,
+    "tensors.safetensors",
+    "original.flac",
+    "evidence.flac",
+    "complement.flac",
+    "residual.flac",
+    "prototypes",
+    "regions.raven.txt",
+    "regions.audacity.txt",
+)
+
+
+def save_explanation(explanation: Explanation, folder: str | Path, *, page: bool = True) -> Path:
+    """Writes an explanation's folder, whole or not at all.
+
+    Parameters
+    ----------
+    folder
+        A new or empty folder, or an explanation's, which is replaced; files that a person put there are kept.
+    page
+        Whether `index.html` is made, the part that takes longest.
+
+    Raises
+    ------
+    InputError
+        If the folder holds other things, FLAC cannot hold the sound (more than 8 channels), or a value that goes
+        into `explanation.json` is not finite.
+    """
+    folder = Path(folder)
+    check_flac(explanation.waveform)
+    check_free(folder, MARKER)
+    about, tensors = _parts(explanation)
+    with replacing(folder, MARKER, OURS) as part:
+        save_file(tensors, part / "tensors.safetensors")
+        _save_sounds(explanation, about["provenance"]["gain"], part)
+        if isinstance(explanation.evidence, PrototypeEvidence):
+            save_prototypes(explanation.evidence, explanation.grid, part / "prototypes")
+        regions, label = explanation.regions(), explanation.target.label
+        _write(part / "regions.raven.txt", raven_table(regions, label))
+        _write(part / "regions.audacity.txt", audacity_labels(regions, label))
+        if page:
+            _write(part / "index.html", explanation_page(explanation))
+        _write(part / MARKER, _json(about))
+    return folder
+
+
+def load_explanation(folder: str | Path) -> Explanation:
+    """Reads a folder that `save_explanation` wrote.
+
+    Raises
+    ------
+    InputError
+        If it is not an explanation's folder, or damaged.
+    MismatchError
+        If a newer earmark wrote it.
+    """
+    folder = Path(folder)
+    about, tensors = _read_about(folder), _read_tensors(folder)
+    try:
+        return _explanation(about, tensors, folder)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise _damaged(folder, error) from error
+
+
+def _parts(explanation: Explanation) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Returns what goes into `explanation.json`, and the tensors."""
+    evidence, grid = explanation.evidence, explanation.grid
+    evidence_about, evidence_tensors = evidence.to_saved()
+    about = {
+        "schema": SCHEMA,
+        "name": explanation.name,
+        "target": asdict(explanation.target),
+        "prediction": _prediction(explanation.prediction),
+        "provenance": {**asdict(explanation.provenance), "gain": common_gain(*_sounds(explanation).values())},
+        "regions": [region.to_dict() for region in explanation.regions()],
+        "sound": {
+            "sample_rate": explanation.waveform.sample_rate,
+            "n_channels": explanation.waveform.n_channels,
+            "n_samples": explanation.waveform.n_samples,
+        },
+        "grid": {"sample_rate": grid.sample_rate, "n_samples": grid.n_samples, "stft": asdict(grid.stft)},
+        "evidence": {"kind": evidence.kind, **evidence_about},
+    }
+    tensors = {"logits": explanation.prediction.logits, "samples": explanation.waveform.samples}
+    tensors |= {f"evidence.{name}": values for name, values in evidence_tensors.items()}
+    return about, {name: values.detach().cpu().contiguous().clone() for name, values in tensors.items()}
+
+
+def _prediction(prediction: Prediction) -> dict[str, Any]:
+    return {
+        **prediction.top(1)[0],
+        "top": prediction.top(),
+        "labels": list(prediction.labels),
+        "task": prediction.task,
+        "threshold": prediction.threshold,
+    }
+
+
+def _sounds(explanation: Explanation) -> dict[str, Waveform]:
+    """Returns the sounds of the folder by the names of their files."""
+    sounds = {
+        "original": explanation.waveform,
+        "evidence": explanation.listen(),
+        "complement": explanation.complement(),
+    }
+    if isinstance(explanation.evidence, Resynthesis):
+        sounds["residual"] = explanation.evidence.residual
+    return sounds
+
+
+def _save_sounds(explanation: Explanation, gain: float, folder: Path) -> None:
+    """Writes the sounds; the complement is taken between whole steps, so that the sum is exact."""
+    steps = {name: to_steps(sound, gain) for name, sound in _sounds(explanation).items()}
+    steps["complement"] = steps["original"] - steps["evidence"]
+    for name, values in steps.items():
+        write_flac(folder / f"{name}.flac", values, explanation.waveform.sample_rate)
+
+
+def _json(about: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    except ValueError as error:
+        raise InputError(
+            f"The explanation cannot be stored, for a number in it is not finite ({error}); "
+            "check the classifier's logits with `earmark verify`."
+        ) from error
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
+    if not (folder / MARKER).is_file():
+        raise InputError(
+            f"{folder} is not an explanation's folder (it holds no {MARKER}); "
+            "name one that `earmark explain` or `explanation.save` wrote."
+        )
+    try:
+        about = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        schema = int(about["schema"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(folder, error) from error
+    if schema > SCHEMA:
+        raise MismatchError(
+            f"{folder} was written by a newer earmark (schema {schema}, this one reads up to {SCHEMA}); update earmark."
+        )
+    return about
+
+
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(folder / "tensors.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: Path, error: Exception) -> InputError:
+    what = f"{type(error).__name__}: {error}"
+    return InputError(f"{folder} holds a damaged explanation ({what}); make it again with `earmark explain`.")
+
+
+def _explanation(about: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> Explanation:
+    grid = Grid(**{**about["grid"], "stft": Stft(**about["grid"]["stft"])})
+    said = about["prediction"]
+    evidence_about = {key: value for key, value in about["evidence"].items() if key != "kind"}
+    evidence_tensors = {k.removeprefix("evidence."): v for k, v in tensors.items() if k.startswith("evidence.")}
+    evidence = EVIDENCE[about["evidence"]["kind"]].from_saved(evidence_about, evidence_tensors, grid)
+    if isinstance(evidence, PrototypeEvidence):
+        evidence = replace(evidence, find_sound=FolderSounds(folder.resolve() / "prototypes"))
+    return Explanation(
+        Waveform(tensors["samples"], about["sound"]["sample_rate"]),
+        Target(**about["target"]),
+        Prediction(tensors["logits"], tuple(said["labels"]), said["task"], said["threshold"]),
+        evidence,
+        grid,
+        Provenance(**{key: value for key, value in about["provenance"].items() if key != "gain"}),
+        about["name"],
+    )

@@ -1,0 +1,119 @@
+"""FLAC files of 24 bit, and the sounds of prototypes in a folder of their own."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import soundfile
+import torch
+from jaxtyping import Int32
+from torch import Tensor
+
+from ..audio.files import read
+from ..audio.waveform import Waveform
+from ..classifiers.base import Grid
+from ..errors import InputError
+from ..explanation import PrototypeEvidence
+from ..masking import evidence_of, region_gain
+from ..prototypes.bank import Prototype
+
+FULL_SCALE = 1 << 23  # steps of 24 bit from 0 to full scale
+
+Steps = Int32[Tensor, "channel sample"]
+
+
+def flac_problem(waveform: Waveform) -> str | None:
+    """Returns why a sound cannot be a FLAC file, or `None` if it can."""
+    if waveform.n_channels > 8:
+        return f"it has {waveform.n_channels} channels, and FLAC holds at most 8"
+    rate = waveform.sample_rate
+    if rate > 655350 or (rate > 65535 and rate % 10):
+        return f"its rate is {rate} Hz, and FLAC holds rates up to 65535 Hz, and up to 655350 Hz in steps of 10"
+    return None
+
+
+def check_flac(waveform: Waveform) -> None:
+    """Refuses a sound that FLAC cannot hold.
+
+    Raises
+    ------
+    InputError
+        If it has more than 8 channels or a rate beyond the format.
+    """
+    if problem := flac_problem(waveform):
+        raise InputError(
+            f"The clip's sound cannot be stored: {problem}. Explain a mix-down, or a copy at another rate."
+        )
+
+
+def to_steps(waveform: Waveform, gain: float = 1.0) -> Steps:
+    """Returns the samples times a gain as steps of 24 bit; sound read from files of 16 or 24 bit is kept exactly."""
+    steps = (waveform.samples.double() * (gain * FULL_SCALE)).round()
+    return steps.clamp(-FULL_SCALE, FULL_SCALE - 1).to(torch.int32)
+
+
+def write_flac(path: Path, steps: Steps, sample_rate: int) -> None:
+    """Writes steps of 24 bit; what `earmark.audio.files.read` returns is `steps / 2**23`."""
+    soundfile.write(str(path), (steps << 8).T.contiguous().numpy(), sample_rate, subtype="PCM_24", format="FLAC")
+
+
+def prototype_region(prototype: Prototype, sound: Waveform, grid: Grid) -> Waveform:
+    """Returns what is heard in a prototype's regions: its clip masked on the explanation's analysis."""
+    own = Grid(grid.sample_rate, sound.resample(grid.sample_rate).n_samples, grid.stft)
+    return evidence_of(sound, region_gain(prototype.regions, own), own)
+
+
+def save_prototypes(evidence: PrototypeEvidence, grid: Grid, folder: Path) -> None:
+    """Writes each shown prototype's clip and region as FLAC, and `index.json`, which says what is there."""
+    folder.mkdir()
+    shown = [prototype for channel in evidence.channels for prototype in channel.prototypes]
+    entries = [_save_prototype(prototype, evidence, grid, folder) for prototype in shown]
+    text = json.dumps({"prototypes": entries}, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "index.json").write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def _save_prototype(prototype: Prototype, evidence: PrototypeEvidence, grid: Grid, folder: Path) -> dict[str, Any]:
+    sound = evidence.find_sound(prototype) if evidence.find_sound else None
+    entry = {**prototype.to_dict(), "sound": None, "region_sound": None, "gain": None}
+    if sound is None:
+        return {**entry, "note": "The sound of this training clip was not at hand when this folder was written."}
+    if problem := flac_problem(sound):
+        return {**entry, "note": f"The sound of this training clip is left out: {problem}."}
+    name = f"channel{prototype.channel}-{prototype.sign}{prototype.rank + 1}"
+    region = prototype_region(prototype, sound, grid)
+    gain = _halvings(max(sound.peak, region.peak))
+    write_flac(folder / f"{name}.flac", to_steps(sound, gain), sound.sample_rate)
+    write_flac(folder / f"{name}-region.flac", to_steps(region, gain), sound.sample_rate)
+    return {**entry, "sound": f"{name}.flac", "region_sound": f"{name}-region.flac", "gain": gain}
+
+
+def _halvings(peak: float) -> float:
+    """Returns 1, 1/2, 1/4 ... so that a sound does not clip; halving keeps every step, so it can be undone."""
+    return 2.0 ** -max(0, math.ceil(math.log2(peak))) if peak > 1 else 1.0
+
+
+@dataclass(frozen=True)
+class FolderSounds:
+    """Finds prototypes' sounds in the folder that `save_prototypes` wrote.
+
+    Parameters
+    ----------
+    folder
+        The one that holds `index.json`.
+    """
+
+    folder: Path
+
+    def __call__(self, prototype: Prototype) -> Waveform | None:
+        """Returns a prototype's sound, or `None` where it was not stored."""
+        index = self.folder / "index.json"
+        if not index.is_file():
+            return None
+        for entry in json.loads(index.read_text(encoding="utf-8"))["prototypes"]:
+            names = ("channel", "sign", "rank", "sha256")
+            if all(entry[name] == getattr(prototype, name) for name in names) and entry["sound"]:
+                path = self.folder / Path(entry["sound"]).name
+                return read(path).scale(1 / entry["gain"]) if path.is_file() else None
+        return None
