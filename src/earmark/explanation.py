@@ -1,11 +1,11 @@
 """Explanation: one clip, one target, and the evidence for it, to be seen, heard, stored and checked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -16,9 +16,11 @@ from .classifiers.base import Grid
 from .classifiers.geometry import Axis, Geometry
 from .masking import complement_of, evidence_of, region_gain
 from .prototypes.bank import Prototype
+from .prototypes.pictures import Picture
 from .types import Prediction, Region, Target
 
 SoundFinder = Callable[[Prototype], "Waveform | None"]
+PICTURE = "picture."  # what names of saved pictures begin with
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def package_versions() -> dict[str, str]:
     return dict(_versions())
 
 
+@runtime_checkable
 class Evidence(Protocol):
     """What an explanation rests on; each kind says what it lets through, how it ranks cells, and where it lies."""
 
@@ -213,6 +216,8 @@ class PrototypeEvidence:
         Whether contributions are additive; `residual` is how far their sum is from the score.
     find_sound
         Returns a prototype's sound, or `None` where it is not at hand.
+    pictures
+        Small pictures of prototypes by the hash of their sound (see `prototypes.pictures`), for where it is not.
     """
 
     kind: ClassVar[str] = "prototypes"
@@ -228,6 +233,7 @@ class PrototypeEvidence:
     geometry: Geometry
     exact: bool = True
     find_sound: SoundFinder | None = field(default=None, repr=False)
+    pictures: Mapping[str, Picture] = field(default_factory=dict, repr=False)
 
     @property
     def residual(self) -> float:
@@ -264,7 +270,7 @@ class PrototypeEvidence:
         return [region for channel in self.channels for region in channel.regions]
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Returns everything but the sounds."""
+        """Returns everything but the prototypes' sounds."""
         about = {
             "view": self.view,
             "mode": self.mode,
@@ -277,7 +283,8 @@ class PrototypeEvidence:
             "geometry": asdict(self.geometry),
             "channels": [asdict(channel) for channel in self.channels],
         }
-        return about, {"maps": self.maps, "contributions": self.contributions}
+        pictures = {f"{PICTURE}{sha256}": picture for sha256, picture in self.pictures.items()}
+        return about, {"maps": self.maps, "contributions": self.contributions, **pictures}
 
     @classmethod
     def from_saved(cls, about: dict[str, Any], tensors: dict[str, Tensor], grid: Grid) -> "PrototypeEvidence":
@@ -289,6 +296,7 @@ class PrototypeEvidence:
             maps=tensors["maps"],
             contributions=tensors["contributions"],
             geometry=_geometry(about["geometry"]),
+            pictures={k.removeprefix(PICTURE): v for k, v in tensors.items() if k.startswith(PICTURE)},
         )
 
 

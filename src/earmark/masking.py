@@ -52,7 +52,7 @@ def evidence_of(waveform: Waveform, gain: Float[Tensor, "freq frame"], grid: Gri
     `waveform - evidence`: sound above the classifier's Nyquist frequency stays in the complement.
     """
     inside = waveform.resample(grid.sample_rate)
-    kept = mask_in(inside.samples, gain[None].to(inside.samples), grid.stft)
+    kept = mask_in(inside.samples, gain.to(inside.samples).expand(inside.n_channels, -1, -1), grid.stft)
     return Waveform(kept, grid.sample_rate).resample(waveform.sample_rate).fit(waveform.n_samples)
 
 

@@ -123,8 +123,10 @@ class Target:
             return logits[:, self.index] - logits[:, self.against]
         if self.score == "logit":
             return logits[:, self.index]
-        probs = probabilities(logits, task)[:, self.index]
-        return probs if self.score == "prob" else probs.clamp_min(1e-30).log()
+        if self.score == "prob":
+            return probabilities(logits, task)[:, self.index]
+        log_probs = logits.log_softmax(-1) if task == "multiclass" else torch.nn.functional.logsigmoid(logits)
+        return log_probs[:, self.index]
 
 
 def probabilities(logits: Float[Tensor, "*batch label"], task: Task) -> Float[Tensor, "*batch label"]:

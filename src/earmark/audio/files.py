@@ -2,9 +2,11 @@
 
 import hashlib
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
 from ..errors import AudioError
@@ -76,7 +78,7 @@ def read(
     """
     path = Path(path)
     header = info(path)
-    start, stop = _span(path, header, start_s, end_s)
+    start, stop = _span(path.name, header.n_samples, header.sample_rate, start_s, end_s)
     _check_size(path, header, stop - start, max_duration_s)
     try:
         samples, rate = soundfile.read(str(path), start=start, stop=stop, dtype="float32", always_2d=True)
@@ -85,7 +87,7 @@ def read(
     if len(samples) == 0:
         raise AudioError(f"{path.name} holds no sound in {start_s} s to {end_s} s; choose another part.")
     try:
-        return Waveform(samples.T.copy(), rate)
+        return Waveform(samples.T, rate)
     except AudioError as error:
         raise AudioError(f"{path.name}: {error}") from error
 
@@ -110,19 +112,31 @@ def write(path: str | Path, waveform: Waveform, *, bit_depth: int = 24) -> Path:
 
 
 def encode(waveform: Waveform, container: str = "FLAC", bit_depth: int = 24) -> bytes:
-    """Returns the bytes of a WAV, FLAC or (lossy, `bit_depth` ignored) OGG file."""
-    subtypes = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}
-    subtype = "VORBIS" if container == "OGG" else subtypes[bit_depth]
-    if subtype.startswith("PCM") and waveform.peak > 1.0:
+    """Returns the bytes of a WAV, FLAC or (lossy, `bit_depth` ignored) OGG file.
+
+    Integer samples are rounded to the nearest of `-1 ... 1 - step` in steps of `2**(1 - bit_depth)`, so what was read
+    from a file of that depth, or a lower one, is written back bit for bit.
+    """
+    subtypes = {("WAV", 16): "PCM_16", ("WAV", 24): "PCM_24", ("WAV", 32): "FLOAT"}
+    subtypes |= {("FLAC", 16): "PCM_16", ("FLAC", 24): "PCM_24"}
+    subtype = "VORBIS" if container == "OGG" else subtypes.get((container, bit_depth))
+    if subtype is None:
         raise AudioError(
-            f"The sound's peak is {waveform.peak:.3f}, beyond full scale 1; scale it first, or write float WAV."
+            f"{container} is not written with {bit_depth} bits per sample; choose 16 or 24, or 32 for float WAV."
         )
-    buffer = io.BytesIO()
     samples = waveform.samples.T.contiguous().numpy()
-    with soundfile.SoundFile(buffer, "w", waveform.sample_rate, waveform.n_channels, subtype, format=container) as file:
-        step = 1 << 16  # libsndfile's Vorbis encoder overflows its stack on long single writes
-        for start in range(0, len(samples), step):
-            file.write(samples[start : start + step])
+    if subtype.startswith("PCM"):
+        samples = _integers(waveform, samples, bit_depth)
+    buffer, (rate, channels) = io.BytesIO(), (waveform.sample_rate, waveform.n_channels)
+    try:
+        with soundfile.SoundFile(buffer, "w", rate, channels, subtype, format=container) as file:
+            step = 1 << 16  # libsndfile's Vorbis encoder overflows its stack on long single writes
+            for start in range(0, len(samples), step):
+                file.write(samples[start : start + step])
+    except soundfile.LibsndfileError as error:
+        raise AudioError(
+            f"{container} cannot hold {channels} channels at {rate} Hz ({error}); mix down or resample first."
+        ) from error
     return buffer.getvalue()
 
 
@@ -131,8 +145,7 @@ def load_clip(clip: Clip) -> Waveform:
     if isinstance(clip.source, Path):
         return read(clip.source, clip.start_s, clip.end_s)
     waveform = clip.source if isinstance(clip.source, Waveform) else clip.source()
-    start = round((clip.start_s or 0.0) * waveform.sample_rate)
-    stop = waveform.n_samples if clip.end_s is None else round(clip.end_s * waveform.sample_rate)
+    start, stop = _span(clip.id, waveform.n_samples, waveform.sample_rate, clip.start_s, clip.end_s)
     return waveform if (start, stop) == (0, waveform.n_samples) else waveform[start:stop]
 
 
@@ -175,15 +188,30 @@ def _not_audio(path: Path) -> str:
     )
 
 
-def _span(path: Path, header: AudioInfo, start_s: float | None, end_s: float | None) -> tuple[int, int]:
-    start = round((start_s or 0.0) * header.sample_rate)
-    stop = header.n_samples if end_s is None else min(round(end_s * header.sample_rate), header.n_samples)
+def _span(name: str, n_samples: int, sample_rate: int, start_s: float | None, end_s: float | None) -> tuple[int, int]:
+    """Returns first and last sample (exclusive) of a part given in seconds."""
+    duration_s = n_samples / sample_rate
+    start_s, end_s = 0.0 if start_s is None else start_s, duration_s if end_s is None else end_s
+    start, stop = (round(min(s, duration_s) * sample_rate) if math.isfinite(s) else -1 for s in (start_s, end_s))
     if start < 0 or stop <= start:
         raise AudioError(
-            f"The part {start_s} s to {end_s} s of {path.name} is empty: the file lasts "
-            f"{header.duration_s:.2f} s; choose --start and --end inside it."
+            f"The part {start_s:g} s to {end_s:g} s of {name} is empty: it lasts {duration_s:.2f} s; "
+            "choose a start and an end inside it."
         )
     return start, stop
+
+
+def _integers(waveform: Waveform, samples: np.ndarray, bit_depth: int) -> np.ndarray:
+    """Returns samples as int32 with the value in the upper `bit_depth` bits, as libsndfile wants them.
+
+    Its own conversion scales by `2**(bit_depth - 1) - 1` in writing and divides by one more in reading.
+    """
+    if waveform.peak > 1.0:
+        raise AudioError(
+            f"The sound's peak is {waveform.peak:.3f}, beyond full scale 1; scale it first, or write float WAV."
+        )
+    full = 2 ** (bit_depth - 1)
+    return np.clip(np.rint(samples.astype(np.float64) * full), -full, full - 1).astype(np.int32) << (32 - bit_depth)
 
 
 def _check_size(path: Path, header: AudioInfo, n_samples: int, max_duration_s: float | None) -> None:

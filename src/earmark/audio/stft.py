@@ -65,7 +65,17 @@ class Stft:
         """Returns the `[batch, sample]` sound whose STFT is nearest in the least-squares sense.
 
         For an unchanged STFT this is the sound itself (to 1e-6 in float32).
+
+        Raises
+        ------
+        InputError
+            If a clip of `n_samples` has another number of frames.
         """
+        if stft.shape[-1] != self.n_frames(n_samples):
+            raise InputError(
+                f"{n_samples} samples have {self.n_frames(n_samples)} frames, got {stft.shape[-1]}; pass the length "
+                "of the clip that the STFT was made of."
+            )
         window = self._window(stft.real)
         frames = torch.fft.irfft(stft.transpose(1, 2), self.n_fft) * window
         total = self.n_fft + self.hop_length * (stft.shape[-1] - 1)

@@ -17,14 +17,14 @@ class Waveform:
     Parameters
     ----------
     samples
-        `[channel, sample]`, float32, full scale 1; a 1-D array is one channel. Arrays become tensors.
+        `[channel, sample]`, floats, full scale 1; a 1-D array is one channel. They are copied to float32 on the CPU.
     sample_rate
         Samples per second (Hz).
 
     Raises
     ------
     AudioError
-        If there is no sample, no channel, or a sample is not finite.
+        If there is no sample, no channel, or a sample is not finite, or samples are integers.
 
     Examples
     --------
@@ -35,7 +35,12 @@ class Waveform:
     __slots__ = ("_sample_rate", "_samples")
 
     def __init__(self, samples: Tensor | np.ndarray, sample_rate: int) -> None:
-        values = torch.as_tensor(samples, dtype=torch.float32).detach()
+        values = samples if isinstance(samples, Tensor) else torch.tensor(samples)
+        if not values.is_floating_point():
+            raise AudioError(
+                f"Samples are floats with full scale 1, got {values.dtype}; divide 16-bit integers by 32768 first."
+            )
+        values = torch.clone(values.detach().to("cpu", torch.float32), memory_format=torch.contiguous_format)
         values = values[None] if values.ndim == 1 else values
         if values.ndim != 2 or 0 in values.shape:
             raise AudioError(
@@ -62,6 +67,8 @@ class Waveform:
         """Cuts samples: `waveform[a:b]` is samples a to b - 1 of every channel."""
         if not isinstance(key, slice):
             raise TypeError(f"A waveform is cut by a slice of samples, got {key!r}; write waveform[a:b].")
+        if key.step not in (None, 1):
+            raise AudioError(f"A waveform is cut without a step, got {key.step}; call resample for another rate.")
         return Waveform(self.samples[:, key], self.sample_rate)
 
     def __repr__(self) -> str:
@@ -103,6 +110,8 @@ class Waveform:
 
     def fit(self, n_samples: int) -> "Waveform":
         """Returns the sound cut, or zero-padded at its end, to exactly `n_samples`."""
+        if n_samples < 1:
+            raise AudioError(f"A sound is fitted to at least one sample, got {n_samples}.")
         if n_samples <= self.n_samples:
             return self[:n_samples]
         return Waveform(torch.nn.functional.pad(self.samples, (0, n_samples - self.n_samples)), self.sample_rate)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ..audio.waveform import Waveform
-from ..classifiers import surgery
 from ..classifiers.base import Classifier
 from ..errors import EarmarkError
 from ..explainers.apex.explainer import Apex, FoldedHead
@@ -96,7 +95,7 @@ def _entry_checks(classifier: Classifier, batch: list[Samples]) -> list[Check]:
     """Compares the bare module with every entry point."""
 
     def bare(x: Samples) -> Tensor:
-        with surgery.at_rest(classifier.module):
+        with classifier._at_rest():
             return classifier._run(classifier.front_end(x))
 
     ways: dict[str, tuple[Callable[[Samples], Tensor], float, str]] = {
@@ -139,9 +138,7 @@ def _completeness(classifier: Classifier, batch: list[Samples]) -> Check:
     with torch.no_grad():
         for x in batch:
             tapped = classifier.tap(x)
-            maps = head.lift(tapped.map).double()
-            weight = torch.stack([head.cell_weight(c, *maps.shape[2:]) for c in range(len(classifier.labels))])
-            logits = torch.einsum("cdft,bdft->bc", weight.double(), maps) + head.bias.double()
+            logits = head.linear(head.lift(tapped.map).double())
             worst = max(worst, float((logits - tapped.logits).abs().max()))
     limit = ROUNDING * max(1.0, float(tapped.logits.abs().max()))
     return Check("completeness residual", worst, f"<= {limit:.1e}", worst <= limit, meaning)
@@ -157,13 +154,12 @@ def _geometry_checks(classifier: Classifier, n_samples: int) -> list[Check]:
     for name, axis in (("freq", geometry.freq), ("frame", geometry.frame)):
         if axis.n_cells == 1:
             continue
-        text = f"cell i at {axis.start:g} + {axis.jump:g} i, receptive field {2 * axis.reach:g} of {axis.n_inputs}"
-        fits = axis.residual <= max(1.0, 0.1 * axis.jump)
+        sees = min(2 * axis.reach, axis.n_inputs)
+        text = f"cell i at {axis.start:g} + {axis.jump:g} i, sees {sees:g} of {axis.n_inputs}"
+        fits = axis.residual <= max(1.0, 0.5 * axis.jump)
         checks.append(Check(f"geometry, {name}", text, "-", None, "feature rows or columns of a cell"))
         checks.append(
-            Check(
-                f"geometry residual, {name}", axis.residual, "<= 1 or a tenth of a cell", fits, "distance from a line"
-            )
+            Check(f"geometry residual, {name}", axis.residual, "<= 1 or half a cell", fits, "distance from a line")
         )
         order = axis.jump > 0 and axis.residual < axis.jump
         checks.append(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal
@@ -111,6 +112,7 @@ class Classifier:
         self.sample_rate, self.stft = front_end.sample_rate, front_end.stft
         self._layer = surgery.find_layer(module, map_layer)
         self._given_head = head
+        self._parts = [part for part in (module, front_end, head) if isinstance(part, nn.Module)]
         self._known_axes: tuple[Axis, Axis] | None = None
         self._geometry = lru_cache(maxsize=64)(self._probe_geometry)
 
@@ -145,7 +147,7 @@ class Classifier:
         n_samples
             Length of the clips; needed at `stft`, since frames do not determine it.
         """
-        with surgery.at_rest(self.module):
+        with self._at_rest():
             if at == "map":
                 return self._head_function(x)
             if at == "logits":
@@ -160,7 +162,8 @@ class Classifier:
         if stage == "stft":
             return self.stft(samples)
         if stage == "features":
-            return self.front_end(samples)
+            with self._at_rest():
+                return self.front_end(samples)
         if stage == "map":
             return self.tap(samples).map
         if stage == "logits":
@@ -169,7 +172,7 @@ class Classifier:
 
     def tap(self, samples: Samples) -> Tapped:
         """Returns map and logits of one forward pass; the logits are the model's own, bit for bit."""
-        with surgery.at_rest(self.module), surgery.record(self._layer) as outputs:
+        with self._at_rest(), surgery.record(self._layer) as outputs:
             logits = self._run(self.front_end(samples))
         if len(outputs) != 1:
             raise ModelError(
@@ -180,7 +183,7 @@ class Classifier:
 
     def map_of_features(self, features: Tensor) -> Map:
         """Returns the map of features `[batch, mel, frame]`, differentiable."""
-        with surgery.at_rest(self.module), surgery.record(self._layer) as outputs:
+        with self._at_rest(), surgery.record(self._layer) as outputs:
             self._run(features)
         return self._canonical(outputs[-1])
 
@@ -203,12 +206,15 @@ class Classifier:
         with torch.no_grad():
             shape = self.at(self._noise(), "map").shape[1:]
         like = torch.zeros((), device=self.device, dtype=self.dtype)
-        with surgery.at_rest(self.module):
+        with self._at_rest():
             return probe_head(self._head_function, (shape[0], shape[1], shape[2]), self.module, like=like)
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256 of weights, front end, labels, task and map layer; what is fitted to this model carries it."""
+        """The sha256 of weights, front end, labels, task and map layer; what is fitted to this model carries it.
+
+        It is computed once: a classifier whose weights are changed afterwards has to be wrapped again.
+        """
         about = {
             "front_end": self.front_end.to_dict(),
             "labels": self.labels,
@@ -217,7 +223,7 @@ class Classifier:
             "axes": [self.map_axes, self.feature_axes],
         }
         digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
-        for key, value in sorted(self.module.state_dict().items()):
+        for key, value in [item for part in self._parts for item in sorted(part.state_dict().items())]:
             digest.update(f"{key}:{value.dtype}:{tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
@@ -231,6 +237,9 @@ class Classifier:
         return Grid(self.sample_rate, n_samples, self.stft)
 
     # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _at_rest(self) -> AbstractContextManager[None]:
+        return surgery.at_rest(*self._parts)
 
     def _noise(self, n_samples: int | None = None) -> Samples:
         n_samples = n_samples or round(self.probe_s * self.sample_rate)
@@ -293,13 +302,13 @@ class Classifier:
 
     @cached_property
     def _dummy_features(self) -> Tensor:
-        return self.front_end(self._noise()).detach()
+        return self.at(self._noise(), "features").detach()
 
     @cached_property
     def _head_broadcasts(self) -> bool:
         """Whether layers behind the map take their batch from the map alone, so that one dummy clip is enough."""
         features = self._dummy_features
-        with torch.no_grad(), surgery.at_rest(self.module):
+        with torch.no_grad(), self._at_rest():
             maps = self.map_of_features(features).expand(2, -1, -1, -1)
             maps = maps * torch.tensor([1.0, 0.5]).to(maps)[:, None, None, None]
             with surgery.replace(self._layer, self._raw(maps)):
@@ -311,8 +320,9 @@ class Classifier:
 
     def _probe_geometry(self, n_samples: int) -> Geometry:
         with torch.no_grad():
-            shape = tuple(self.front_end(self._noise(n_samples)).shape[1:])
+            rows, columns = self.at(self._noise(n_samples), "features").shape[1:]
         like = torch.zeros((), device=self.device, dtype=self.dtype)
+        shape = (rows, columns)
         known = self._known_axes and confirm_frames(self.map_of_features, shape, self._known_axes, like=like)
         self._known_axes = freq, frame = known or probe_axes(self.map_of_features, shape, like=like)
         edges = tuple(self.front_end.row_edges_hz().tolist())

@@ -1,9 +1,10 @@
 """Trains a `SmallCnn` on labeled clips and writes it as a folder that `load_classifier` reads."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,15 +94,26 @@ def fit_classifier(
         Where the model, its checkpoint and its decoded clips (deleted at the end) go.
     clip_s
         Clips are cut or zero-padded to this many seconds in training.
+    loop
+        Its `batch_size` is lowered to the number of training clips where these are fewer.
 
     Returns
     -------
     summary
         Labels, the chosen epoch, its score, and the history.
+
+    Raises
+    ------
+    DataError
+        If clips are missing, groups are in both parts, or labels do not fit the task.
+    MismatchError
+        If `folder` holds an unfinished training of other clips or with other settings.
     """
     loop, augmentation = loop or LoopConfig(), augmentation or AugmentConfig()
-    labels = tuple(sorted({label for clip in training for label in clip.labels}))
     _check_groups(training, selection)
+    _check_labels([*training, *selection], task)
+    labels = tuple(sorted({label for clip in training for label in clip.labels}))
+    loop = replace(loop, batch_size=min(loop.batch_size, len(training)))
     features = LogMel(front_end)
     with seeded_globals(loop.seed, 0):
         module = SmallCnn(SmallCnnConfig(features.config.n_mels, len(labels)))
@@ -118,6 +130,13 @@ def fit_classifier(
         n_steps=len(training) // loop.batch_size,
         folder=folder,
         progress=progress,
+        settings={
+            "clips": _clips_sha256([*training, *selection]),
+            "task": task,
+            "clip_s": clip_s,
+            "augmentation": asdict(augmentation),
+            "front_end": features.to_dict(),
+        },
     )
     best = max(history, key=lambda row: (row["score"], row["epoch"]))
     summary = {"labels": labels, "epoch": best["epoch"], "score": best["score"], "history": history}
@@ -137,7 +156,7 @@ def save_small(
     training: dict[str, Any],
     threshold: float = 0.5,
 ) -> None:
-    """Writes `config.json` and `model.safetensors`."""
+    """Writes `model.safetensors` and, last, `config.json`, by which a folder counts as a classifier."""
     config = {
         "kind": "small-cnn",
         "schema": 1,
@@ -148,8 +167,11 @@ def save_small(
         "threshold": threshold,
         "training": training,
     }
-    save_file({k: v.contiguous() for k, v in module.state_dict().items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    weights, about = folder / ".model.part", folder / ".config.part"
+    save_file({k: v.contiguous() for k, v in module.state_dict().items()}, weights)
+    weights.replace(folder / "model.safetensors")
+    about.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    about.replace(folder / "config.json")
 
 
 def load_small(folder: Path) -> tuple[SmallCnn, LogMel, dict[str, Any]]:
@@ -212,6 +234,23 @@ def predict_all(module: SmallCnn, front_end: LogMel, data: TrainingSet) -> Float
 def _validate(module: SmallCnn, front_end: LogMel, data: TrainingSet, task: Task) -> dict[str, float]:
     score = scores.accuracy if task == "multiclass" else scores.macro_average_precision
     return {"score": score(predict_all(module, front_end, data), data.labels)}
+
+
+def _clips_sha256(clips: Sequence[Clip]) -> str:
+    """Returns the sha256 of the clips' ids, cuts and labels, in order."""
+    about = [(clip.id, clip.start_s, clip.end_s, clip.labels) for clip in clips]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+
+
+def _check_labels(clips: Sequence[Clip], task: Task) -> None:
+    odd = [clip for clip in clips if len(clip.labels) != 1]
+    if task == "multiclass" and odd:
+        raise DataError(
+            f"{len(odd)} clips (for instance {odd[0].id}, with {len(odd[0].labels)}) do not have exactly one label; "
+            "give each one label, or train with --multilabel."
+        )
+    if not any(clip.labels for clip in clips):
+        raise DataError("No clip has a label; name the column that holds them with --label-column.")
 
 
 def _check_groups(training: Sequence[Clip], selection: Sequence[Clip]) -> None:

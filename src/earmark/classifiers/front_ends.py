@@ -117,7 +117,7 @@ class LogMel(FrontEnd):
         """Returns log-mel features of an STFT; its last frame is left out where the last hop is not full."""
         power = stft.real.square() + stft.imag.square()
         power = power[..., : 1 + n_samples // self.config.hop_length]
-        db = mel.power_to_db(self.filters @ power, floor=self.config.floor, top_db=self.config.top_db)
+        db = mel.power_to_db(self.filters.to(power) @ power, floor=self.config.floor, top_db=self.config.top_db)
         return (db - self.config.mean_db) / self.config.std_db
 
     def row_edges_hz(self) -> Float[Tensor, " edges"]:

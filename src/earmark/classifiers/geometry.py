@@ -1,8 +1,10 @@
 """Which seconds and hertz a cell of the map stands for: probed, never guessed by proportional scaling.
 
-A cell's place on the features is the center of what it responds to. For a few cells of each axis the gradient of the
-cell with respect to random features is taken; its extent is the receptive field and its middle the cell's center. A
-line through the centers gives `start + i * jump` in feature rows or columns.
+A cell's place on the features is the center of what it responds to: `start + i * jump` in feature rows or columns.
+For a few cells of each axis the gradient of the cell with respect to random features is taken; its extent is the
+receptive field. Where both borders of these are seen, a line through their middles is exact. Deep networks see more
+than a clip; there, the line comes from a walk through the layers of a forward pass, the gradients confirm that cells
+follow it, and only where layers cannot be followed it is fitted to the centers of the gradients.
 """
 
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..types import Map, Region
+from .walk import Walk
 
 BoxKind = Literal["cell", "receptive-field", "paper"]
 
@@ -32,9 +35,10 @@ class Axis:
     reach
         Half the width of the receptive field.
     residual
-        Largest distance between a probed center and the line.
+        Distance of the probed receptive fields from the line: the largest of their borders where these are seen, else
+        the median of their centers.
     exact
-        Whether the borders of whole receptive fields gave the line.
+        Whether the borders of whole receptive fields confirm the line.
     """
 
     n_cells: int
@@ -175,11 +179,13 @@ def probe_axes(
     features = torch.randn(2, *shape, generator=generator).to(like)
     with torch.enable_grad():
         features.requires_grad_(True)
-        maps = backbone(features)
+        with Walk(shape) as walk:
+            maps = backbone(features)
+        lines = walk.lines((maps.shape[2], maps.shape[3])) or (None, None)
         signs = torch.randn(maps.shape[1], generator=generator).sign().to(maps)
         mixed = torch.einsum("c,bcft->bft", signs, maps)
-        freq = _probe_axis(mixed, features, 1, n_probes)
-        frame = _probe_axis(mixed, features, 2, n_probes)
+        freq = _probe_axis(mixed, features, 1, n_probes, lines[0])
+        frame = _probe_axis(mixed, features, 2, n_probes, lines[1])
     return freq, frame
 
 
@@ -206,8 +212,8 @@ def confirm_frames(
     return (freq, axis) if found == expected and maps.shape[2] == freq.n_cells else None
 
 
-def _probe_axis(mixed: Tensor, features: Tensor, axis: int, n_probes: int) -> Axis:
-    """Fits lines through the borders of a few cells' receptive fields, or, where these are cut, their centers."""
+def _probe_axis(mixed: Tensor, features: Tensor, axis: int, n_probes: int, walked: tuple[float, float] | None) -> Axis:
+    """Returns the line that a walk through the layers gave, if cells follow it, else one fitted to their responses."""
     n_cells, n_inputs = mixed.shape[axis], features.shape[axis]
     if n_cells == 1:
         return Axis(1, n_inputs, (n_inputs - 1) / 2, float(n_inputs), n_inputs / 2)
@@ -215,21 +221,45 @@ def _probe_axis(mixed: Tensor, features: Tensor, axis: int, n_probes: int) -> Ax
     profiles = torch.stack([_profile(mixed.select(axis, int(c)), features, axis) for c in cells])
     if not bool((profiles.sum(1) > 0).all()):
         raise ModelError("Some map cells do not depend on the features; choose another map layer.")
-    for floor in (0.0, 1e-4, 1e-2):
-        first, last = _support(profiles, floor)
-        low = _line(cells, first, first > 0)
-        high = _line(cells, last, last < n_inputs - 1)
-        if low is not None and high is not None and low[1] == high[1]:
-            start, reach = (low[0] + high[0]) / 2, (high[0] - low[0] + 1) / 2
-            return Axis(n_cells, n_inputs, start, low[1], reach, max(low[2], high[2]), floor == 0)
     centers = _centers(profiles)
-    line = _line(cells, centers, (cells > 0) & (cells < n_cells - 1) if n_cells > 3 else cells >= 0)
-    assert line is not None
-    jump = _plausible_jump(line[1], n_cells, n_inputs)
-    offsets = centers - jump * cells
-    start = round(2 * float(offsets.median())) / 2
-    residual = float((offsets - start).abs().max())
-    return Axis(n_cells, n_inputs, start, jump, float(n_inputs) / 2, residual)
+    whole = _fields(cells, profiles, 0.0)
+    if walked is not None and _slope(cells, centers) < -0.2 * walked[1]:
+        walked = None  # an axis is turned around between the layers that were followed
+    start, jump = walked or (whole and whole[:2]) or _guess(cells, profiles, n_cells)
+    if whole is not None and whole[:2] == (start, jump):
+        return Axis(n_cells, n_inputs, *whole, exact=True)
+    line = start + jump * cells
+    first, last = _support(profiles, 0.0)
+    reach = float(torch.maximum(line - first, last - line).max()) + 0.5
+    return Axis(n_cells, n_inputs, start, jump, reach, float((centers - line).abs().median()))
+
+
+def _fields(cells: Tensor, profiles: Tensor, floor: float) -> tuple[float, float, float, float] | None:
+    """Returns start, jump, reach and residual of receptive fields of which both borders are seen; else `None`."""
+    first, last = _support(profiles, floor)
+    low, high = _line(cells, first, first > 0), _line(cells, last, last < profiles.shape[1] - 1)
+    if low is None or high is None or low[1] != high[1] or max(low[2], high[2]) >= 1:
+        return None
+    return (low[0] + high[0]) / 2, low[1], (high[0] - low[0] + 1) / 2, max(low[2], high[2])
+
+
+def _guess(cells: Tensor, profiles: Tensor, n_cells: int) -> tuple[float, float]:
+    """Returns start and jump where receptive fields are cut: from their main lobes, or else from their centers."""
+    n_inputs = profiles.shape[1]
+    for floor in (1e-4, 1e-2):
+        lobes = _fields(cells, profiles, floor)
+        if lobes is not None and n_inputs / (n_cells + 1) <= lobes[1] <= n_inputs / (n_cells - 1):
+            return lobes[:2]
+    centers = _centers(profiles)
+    inner = (cells > 0) & (cells < n_cells - 1) if n_cells > 3 else cells >= 0
+    jump = _plausible_jump(_slope(cells[inner], centers[inner]), n_cells, n_inputs)
+    return round(2 * float((centers - jump * cells).median())) / 2, jump
+
+
+def _slope(cells: Tensor, positions: Tensor) -> float:
+    """Returns the slope of a line fitted to positions of cells."""
+    spread = cells.double() - cells.double().mean()
+    return float((spread * positions).sum() / spread.square().sum())
 
 
 def _plausible_jump(slope: float, n_cells: int, n_inputs: int) -> float:
@@ -279,8 +309,7 @@ def _line(cells: Tensor, positions: Tensor, keep: Tensor) -> tuple[float, float,
     cells, positions = cells[keep].double(), positions[keep].double()
     if len(cells) < 2:
         return None
-    spread = cells - cells.mean()
-    jump = float((spread * positions).sum() / spread.square().sum())
+    jump = _slope(cells, positions)
     if round(jump) >= 1 and abs(jump - round(jump)) < 0.05 * jump:
         jump = float(round(jump))
     start = float((positions - jump * cells).mean())

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..errors import ModelError
 from ..types import Logits, Map
 
 HeadFunction = Callable[[Map], Logits]
@@ -19,6 +20,10 @@ HeadFunction = Callable[[Map], Logits]
 #: Largest relative difference between a head and its claimed form on random maps, in float32.
 #: Two orders above the rounding of sums over a few thousand terms, three below any real non-linearity.
 TOLERANCE = 1e-4
+
+#: Random maps are tried as they are and this much larger: a rectifier behind a large bias, or a soft limit of logits,
+#: looks affine to small maps.
+SCALES = (1.0, 30.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +88,14 @@ class Head:
             lifted = lifted + self.norm.bias.detach().to(maps)[:, None, None]
         return lifted
 
+    def linear(self, lifted: Map) -> Logits:
+        """Returns bias plus weighted cells of a lifted map: the logits, if the head is of tier T1 or T2."""
+        assert self.weight is not None and self.bias is not None
+        weight, bias = self.weight.to(lifted), self.bias.to(lifted)
+        if weight.ndim == 2:
+            return lifted.mean((2, 3)) @ weight.T + bias
+        return torch.einsum("cdft,bdft->bc", weight, lifted) + bias
+
     def cell_weight(self, index: int, n_freq: int, n_frames: int) -> Float[Tensor, "channel freq frame"]:
         """Returns the weight of each cell of the lifted map in logit `index`: `logit = b + sum w Z~`."""
         assert self.weight is not None
@@ -95,10 +108,10 @@ class Head:
 def probe_head(function: HeadFunction, shape: tuple[int, int, int], module: nn.Module, *, like: Tensor) -> Head:
     """Returns the head's tier and weights, found on random maps `[channel, freq, frame]` of `shape`.
 
-    A head is affine if the midpoint of two random maps gives the midpoint of their logits and the Jacobian is the
-    same at both. Then its weights are read: where each row of the Jacobian is constant over cells, one weight per
-    channel, exactly those of the model's own linear layer if one matches; else one weight per cell. A head that is
-    not affine is tried as mean, LayerNorm, Linear with the module's own layers.
+    A head is affine if the midpoint of two random maps gives the midpoint of their logits, for small maps and large
+    ones, and the Jacobian is the same at both. Then its weights are read: where each row of the Jacobian is constant
+    over cells, one weight per channel, exactly those of the model's own linear layer if one matches; else one weight
+    per cell. A head that is not affine is tried as mean, LayerNorm, Linear with the module's own layers.
 
     Parameters
     ----------
@@ -108,30 +121,35 @@ def probe_head(function: HeadFunction, shape: tuple[int, int, int], module: nn.M
         Gives device and dtype.
     """
     maps = _random_maps(shape, like)
-    with torch.no_grad():
-        logits = function(maps)
-    if _is_affine(function, maps, logits):
+    if _is_affine(function, maps):
         head = _affine_head(function, maps, module)
         if head is not None:
             return head
-    for norm, linear in _norm_pairs(module, shape[0], logits.shape[1]):
-        lifted = Head("T2", function, linear.weight.detach(), _bias(linear), norm)
-        if _matches(lifted, lifted.lift(maps), logits):
-            return lifted
+    with torch.no_grad():
+        n_labels = function(maps[:1]).shape[1]
+        for norm, linear in _norm_pairs(module, shape[0], n_labels):
+            lifted = Head("T2", function, linear.weight.detach(), _bias(linear), norm)
+            if all(_close(lifted.linear(lifted.lift(scale * maps)), function(scale * maps)) for scale in SCALES):
+                return lifted
     return Head("T0", function)
 
 
 def _random_maps(shape: tuple[int, int, int], like: Tensor) -> Map:
-    """Returns four maps: noise, so that a rectifier or a maximum in the head shows at once."""
+    """Returns four maps of noise around a level for each channel.
+
+    Noise, so that a rectifier or a maximum over cells shows at once; levels, so that one behind the pooling does.
+    """
     generator = torch.Generator().manual_seed(20)
-    return torch.randn(4, *shape, generator=generator).to(like)
+    level = torch.randn(4, shape[0], 1, 1, generator=generator)
+    return (level + torch.randn(4, *shape, generator=generator)).to(like)
 
 
-def _is_affine(function: HeadFunction, maps: Map, logits: Logits) -> bool:
+def _is_affine(function: HeadFunction, maps: Map) -> bool:
     with torch.no_grad():
-        middle = function((maps[:2] + maps[2:]) / 2)
-    if not _close(middle, (logits[:2] + logits[2:]) / 2):
-        return False
+        for scale in SCALES:
+            logits, middle = function(scale * maps), function(scale * (maps[:2] + maps[2:]) / 2)
+            if not _close(middle, (logits[:2] + logits[2:]) / 2):
+                return False
     rows = range(min(logits.shape[1], 4))
     return all(_close(j[0].expand_as(j), j) for j in (_jacobian(function, maps, c) for c in rows))
 
@@ -140,7 +158,10 @@ def _jacobian(function: HeadFunction, maps: Map, index: int) -> Map:
     """Returns d logit_index / d map for each map of the batch."""
     with torch.enable_grad():
         inputs = maps.detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(function(inputs)[:, index].sum(), inputs)
+        logits = function(inputs)
+        if not logits.requires_grad:
+            raise ModelError("The logits do not depend on the map layer; choose a layer that they pass through.")
+        (gradient,) = torch.autograd.grad(logits[:, index].sum(), inputs)
     return gradient
 
 
@@ -152,20 +173,14 @@ def _affine_head(function: HeadFunction, maps: Map, module: nn.Module) -> Head |
     if not _close(first.mean((1, 2), keepdim=True).expand_as(first), first):
         rows = [_jacobian(function, maps[:1], c)[0] for c in range(len(bias))]
         head = Head("T1", function, torch.stack(rows), bias)
-        return head if _matches(head, maps, logits) else None
+        return head if _close(head.linear(maps), logits) else None
     for linear in _linears(module, maps.shape[1], len(bias)):
         head = Head("T1", function, linear.weight.detach().flatten(1), _bias(linear))
-        if _matches(head, maps, logits):
+        if _close(head.linear(maps), logits):
             return head
     rows = [_jacobian(function, maps[:1], c)[0].sum((1, 2)) for c in range(len(bias))]
     head = Head("T1", function, torch.stack(rows), bias)
-    return head if _matches(head, maps, logits) else None
-
-
-def _matches(head: Head, maps: Map, logits: Logits) -> bool:
-    weight = torch.stack([head.cell_weight(c, *maps.shape[2:]) for c in range(logits.shape[1])])
-    assert head.bias is not None
-    return _close(torch.einsum("cdft,bdft->bc", weight, maps) + head.bias, logits)
+    return head if _close(head.linear(maps), logits) else None
 
 
 def _linears(module: nn.Module, n_channels: int, n_labels: int) -> Iterator[nn.Linear | nn.Conv2d | nn.Conv1d]:

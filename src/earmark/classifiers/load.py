@@ -1,8 +1,11 @@
 """`load_classifier`: an embedded model by name, a trained folder, or a function in a Python file."""
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from ..errors import ModelError
 from .base import Classifier
@@ -58,18 +61,21 @@ def load_classifier(name_or_path: str | Path, *, device: str = "cpu", **options:
 def _from_folder(folder: Path, device: str, threshold: float | None = None) -> Classifier:
     try:
         module, front_end, config = load_small(folder)
-    except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
-        raise ModelError(f"{folder} does not hold a classifier that this version reads ({error}).") from error
+        labels, task, own_threshold = tuple(config["labels"]), config["task"], float(config["threshold"])
+    except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"{folder} does not hold a classifier that this version reads ({error}); train or copy it again."
+        ) from error
     module.to(device)
     front_end.to(device)
     return Classifier(
         module,
         front_end,
-        tuple(config["labels"]),
+        labels,
         map_layer=module.map_layer,
         head=module.head,
-        task=config["task"],
-        threshold=config["threshold"] if threshold is None else threshold,
+        task=task,
+        threshold=own_threshold if threshold is None else threshold,
         name=config.get("name", folder.name),
         card={**config.get("card", {}), "training": config.get("training", {})},
     )
@@ -78,9 +84,10 @@ def _from_folder(folder: Path, device: str, threshold: float | None = None) -> C
 def _from_python(path: Path, function: str) -> Classifier:
     if not path.is_file():
         raise ModelError(f"{path} does not exist; name a Python file, as in model.py:build.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"earmark_user_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)
     build = getattr(module, function, None)
     classifier = build() if callable(build) else None

@@ -10,14 +10,14 @@ from ..errors import ModelError
 
 
 @contextmanager
-def at_rest(module: nn.Module) -> Iterator[None]:
-    """Puts a module in eval mode, its parameters without gradient, and restores both, and global random state.
+def at_rest(*modules: nn.Module) -> Iterator[None]:
+    """Puts modules in eval mode, their parameters without gradient, and restores both, and global random state.
 
     Every forward pass of earmark runs inside this block, so that a user's module is afterwards what it was: mode of
     each submodule, `requires_grad` of each parameter, and the global generator, also after an error.
     """
-    modes = [(part, part.training) for part in module.modules()]
-    grads = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    grads = [(parameter, parameter.requires_grad) for module in modules for parameter in module.parameters()]
     devices = sorted({p.device.index or 0 for p, _ in grads if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
         try:

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
-
 from ..audio.waveform import Waveform
 from ..explanation import Attribution, Explanation, PrototypeEvidence
 from ..prototypes.bank import Prototype
 from ..types import Region
 from . import words
-from .raster import RANGE_DB, Axes, Heat, Pixels, decibels, grid_heat, inside, map_heat, mels
+from .raster import RANGE_DB, Axes, Heat, Pixels, decibels, grid_heat, map_heat, mels
 
 #: Told apart by people with any color vision (after Okabe and Ito), bright enough for a dark spectrogram.
 COLORS = ("#56c8ff", "#ffd21f", "#3ddc97", "#ff8fc7", "#ff9f1c", "#c9b6ff", "#ffffff", "#e8604c")
@@ -48,21 +46,32 @@ def marks(explanation: Explanation) -> list[Mark]:
     ]
 
 
-def heat_of(explanation: Explanation, shown: int | None = None) -> Heat:
-    """Returns the heat of one shown channel, or of the whole evidence; channels are scaled to their own maximum."""
+def by_channels(explanation: Explanation) -> PrototypeEvidence:
+    """Returns the evidence of an explanation by channels and prototypes."""
+    assert isinstance(explanation.evidence, PrototypeEvidence)
+    return explanation.evidence
+
+
+def heat_of(explanation: Explanation, shown: int = 0) -> Heat:
+    """Returns the heat of an explanation, 1 and -1 at full color; for prototypes, that of one shown channel.
+
+    A channel's map and a mask are drawn as they are; attributions, which have no scale of their own, reach full color
+    at the strongest hundredth of the picture.
+    """
     evidence = explanation.evidence
-    if not isinstance(evidence, PrototypeEvidence):
-        values = evidence.values if isinstance(evidence, Attribution) else evidence.stft_gain(explanation.grid)
-        return grid_heat(values, explanation.grid)
-    maps = evidence.maps.clamp_min(0).sum(0) if shown is None else evidence.heatmaps[shown]
-    return map_heat(maps, evidence.geometry)
+    if isinstance(evidence, PrototypeEvidence):
+        return map_heat(evidence.heatmaps[shown], evidence.geometry)
+    if isinstance(evidence, Attribution):
+        return _scaled(grid_heat(evidence.values, explanation.grid))
+    return grid_heat(evidence.stft_gain(explanation.grid), explanation.grid)
 
 
-def saturation(values: Pixels) -> float:
-    """Returns where heat reaches its full color: 1 for values in [0, 1] that come near it, else the top 1 % of them."""
-    size = values.abs().flatten().double()
-    top = float(torch.quantile(size[size > 0], 0.99)) if bool((size > 0).any()) else 1.0
-    return 1.0 if 0.3 < top <= 1.0 else top
+def _scaled(heat: Heat) -> Heat:
+    def scaled(axes: Axes, columns: int, rows: int) -> Pixels:
+        values = heat(axes, columns, rows)
+        return values / values.abs().flatten().quantile(0.99).clamp_min(1e-30)
+
+    return scaled
 
 
 def spectrogram_png(
@@ -81,7 +90,7 @@ def spectrogram_png(
     regions
         Boxes; drawn at their exact seconds and hertz.
     heatmap
-        What lies over it, from `map_heat` or `grid_heat`.
+        What lies over it, from `heat_of`, `map_heat` or `grid_heat`; 1 and -1 are full color.
     top_hz
         The upper end of the picture; the clip's Nyquist frequency if not given.
     title
@@ -153,10 +162,8 @@ def _draw(plot: Any, waveform: Waveform, axes: Axes, *, heat: Heat | None = None
     db = decibels(waveform, axes, columns, _ROWS)
     plot.imshow(db.numpy(), cmap="gray" if heat else "magma", vmin=-RANGE_DB, vmax=0, interpolation="nearest", **look)
     if heat:
-        values = heat(axes, columns // 3, _ROWS // 2)
-        top = saturation(values)
-        opacity = (values.abs() / top).clamp(0, 1).numpy()
-        plot.imshow(values.numpy(), cmap="PuOr_r", vmin=-top, vmax=top, alpha=0.75 * opacity, **look)
+        values = heat(axes, columns // 3, _ROWS // 2).clamp(-1, 1)
+        plot.imshow(values.numpy(), cmap="PuOr_r", vmin=-1, vmax=1, alpha=0.75 * values.abs().numpy(), **look)
     _draw_ticks(plot, axes)
 
 
@@ -186,7 +193,7 @@ def _draw_box(plot: Any, mark: Mark) -> None:
 
 def _draw_channel(figure: Any, grid: Any, explanation: Explanation, i: int) -> None:
     """Draws one channel's row: heat and boxes in the clip, then its prototypes."""
-    evidence = explanation.evidence
+    evidence = by_channels(explanation)
     channel, color = evidence.channels[i], COLORS[i % len(COLORS)]
     plot = figure.add_subplot(grid[i + 1, :2])
     _draw(plot, explanation.waveform, Axes.of(explanation.waveform), heat=heat_of(explanation, i), columns=450)

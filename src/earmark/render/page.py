@@ -2,23 +2,26 @@
 
 Pictures are bare pixels; axes, boxes and texts lie over them as HTML, so that they stay sharp at any width, follow
 light and dark, and can be read aloud. The template is `page.html.j2`; everything that enters it is escaped.
+`index_page` leads to the pages of several labels of one clip.
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
+
+import torch
 
 from ..audio.waveform import Waveform
 from ..explanation import Attribution, ChannelEvidence, Explanation, PrototypeEvidence, Resynthesis
 from ..masking import common_gain, evidence_of
 from ..prototypes.bank import Prototype
-from ..types import Region
 from . import words
-from .figures import AGAINST, COLORS, Mark, heat_of, marks, saturation
-from .players import PageSound, browser_note, data_uri, encode_sounds, excerpt
+from .figures import AGAINST, COLORS, Mark, by_channels, heat_of, marks
+from .players import PageSound, browser_note, data_uri, encode_sounds, excerpt, heard_in
 from .raster import (
     RANGE_DB,
     Axes,
@@ -35,6 +38,7 @@ from .raster import (
 MOST_CHARACTERS = 9_500_000  # of a page
 MOST_SOUND = 8_000_000  # of these, for sounds
 
+_LINES = ("solid", "dashed", "dotted")
 _FOR = COLORS[4]  # heat that speaks for the target
 
 #: Method names as people write them.
@@ -77,37 +81,54 @@ def explanation_page(explanation: Explanation) -> str:
     view = _view(explanation, prototypes)
     pictures = sum(len(plot.image) for plot in _plots(view)) + sum(len(heat) for heat in view["heats"].values())
     uris, plan = encode_sounds(sounds, min(MOST_SOUND, max(MOST_CHARACTERS - pictures, 0)))
-    return _template().render(
+    return _template("page.html.j2").render(
         **view, sounds=sounds, uris=uris, sound_note=f"{plan.sentence} {browser_note(explanation.waveform)}".strip()
     )
 
 
-@lru_cache(maxsize=1)
-def _template() -> Any:
+def index_page(name: str, rows: Sequence[tuple[str, float, str]]) -> str:
+    """Returns a page that leads to the explanations of several labels of one clip.
+
+    Parameters
+    ----------
+    name
+        What the clip is called.
+    rows
+        Label, its probability, and the folder of its explanation beside this page.
+    """
+    links = [
+        {"label": label, "prob": words.prob(prob), "percent": 100 * prob, "address": f"{quote(folder)}/index.html"}
+        for label, prob, folder in rows
+    ]
+    return _template("index.html.j2").render(name=name, links=links)
+
+
+@lru_cache(maxsize=2)
+def _template(name: str) -> Any:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.undefined = jinja2.StrictUndefined
-    return environment.from_string(files("earmark.render").joinpath("page.html.j2").read_text(encoding="utf-8"))
+    return environment.from_string(files("earmark.render").joinpath(name).read_text(encoding="utf-8"))
 
 
 def _view(explanation: Explanation, prototypes: dict[str, Waveform]) -> dict[str, Any]:
     """Returns all that the template shows but the sounds."""
     evidence = explanation.evidence
-    by_channel = isinstance(evidence, PrototypeEvidence)
+    plot = _clip_plot(explanation)
     return {
         "name": explanation.name,
         "heard": _heard(explanation),
         "target": explanation.target,
         "summary": _summary(explanation),
         "kind": evidence.kind,
-        "plot": _clip_plot(explanation),
+        "plot": plot,
         "legend": _legend(explanation),
         "loudness": _loudness(explanation),
         "heats": _heats(explanation),
         "heat_note": _heat_note(explanation),
-        "bars": _bars(evidence) if by_channel else None,
-        "channels": _channels(explanation, prototypes) if by_channel else [],
+        "bars": _bars(evidence) if isinstance(evidence, PrototypeEvidence) else None,
+        "channels": _channels(explanation, prototypes, plot) if isinstance(evidence, PrototypeEvidence) else [],
         "regions": _region_rows(explanation),
         "top": _top_rows(explanation),
         "provenance": _provenance(explanation),
@@ -153,7 +174,7 @@ def _sounds(explanation: Explanation, prototypes: dict[str, Waveform]) -> dict[s
         sounds[f"channel-{i}"] = excerpt(masked, channel.regions)
         for j, prototype in enumerate(channel.prototypes):
             if (sound := prototypes.get(_name(i, j))) is not None:
-                region = regions_of(sound, prototype.regions, explanation.grid)
+                region = heard_in(prototype.regions, sound, explanation.grid)
                 sounds[f"{_name(i, j)}-region"] = excerpt(region, prototype.regions)
     return sounds | {name: PageSound(sound, "prototype") for name, sound in prototypes.items()}
 
@@ -239,11 +260,13 @@ def _heat_note(explanation: Explanation) -> str:
 
 def _bars(evidence: PrototypeEvidence) -> dict[str, Any]:
     """Returns the sum as bars, each of which starts where the last one ended; positions in percent."""
-    rest = float(evidence.contributions.double().sum()) - sum(c.contribution for c in evidence.channels)
-    n_rest = len(evidence.contributions) - len(evidence.channels)
+    shown = [c.channel for c in evidence.channels]
+    others = evidence.contributions.double().clone()
+    others[shown] = 0
     terms = [(f"Channel {c.channel}", c.contribution, COLORS[i % len(COLORS)]) for i, c in enumerate(evidence.channels)]
-    terms += [(f"All {n_rest} others" if n_rest != 1 else "The other one", rest, "")] if n_rest else []
-    terms += [("Offset", evidence.offset, "")]
+    if len(others) > len(shown):
+        terms.append((f"{words.plural(len(others) - len(shown), 'other channel')}", float(others.sum()), ""))
+    terms.append(("Offset", evidence.offset, ""))
     edges = [0.0]
     for _, value, _ in terms:
         edges.append(edges[-1] + value)
@@ -251,9 +274,12 @@ def _bars(evidence: PrototypeEvidence) -> dict[str, Any]:
     low, high = min(edges), max(edges)
     places = words.decimals(evidence.score, *(value for _, value, _ in terms))
     bars = [
-        _bar(name, value, edges[i], (low, high), places) | {"color": color}
+        _bar(name, value, edges[i], (low, high), places) | {"color": color, "note": ""}
         for i, (name, value, color) in enumerate(terms)
     ]
+    if len(others) > len(shown):
+        up, down = (words.signed(float(part.sum()), places) for part in (others.clamp_min(0), others.clamp_max(0)))
+        bars[-2]["note"] = f"({up} and {down})"
     return {
         "rows": bars,
         "zero": 100 * (0 - low) / max(high - low, 1e-30),
@@ -347,8 +373,7 @@ def _clip_plot(explanation: Explanation) -> Plot:
         f"Spectrogram of {explanation.name}, {waveform.duration_s:.2f} s, up to {waveform.sample_rate / 2:g} Hz, with "
         f"{words.plural(len(explanation.regions()), 'box', 'boxes')}; the table of regions lists them."
     )
-    columns = 1000
-    return _plot("clip", waveform, Axes.of(waveform), marks(explanation), alt, (columns, 256), heard)
+    return _plot("clip", waveform, Axes.of(waveform), marks(explanation), alt, (1000, 256), heard)
 
 
 def _plot(
@@ -370,22 +395,28 @@ def _plot(
         axes.duration_s,
         tuple((100 * axes.x(t), words.tick_s(t)) for t in axes.second_ticks(4 if few else 10)),
         tuple((100 * axes.y(hz), words.tick_hz(hz)) for hz in axes.hz_ticks(0.17 if few else 0.075)),
-        tuple(_box(mark, axes) for mark in boxes),
+        _boxes(boxes, axes),
         max(0.0, 100 - 100 * axes.y(heard_hz)) if heard_hz < axes.top_hz - 1 else 0.0,
     )
 
 
-def _box(mark: Mark, axes: Axes) -> dict[str, Any]:
-    left, bottom, right, top = (100 * share for share in inside(mark.region, axes))
-    return {
-        "left": f"{left:.4f}",
-        "bottom": f"{bottom:.4f}",
-        "width": f"{right - left:.4f}",
-        "height": f"{top - bottom:.4f}",
-        "color": mark.color,
-        "tag": mark.tag,
-        "title": f"{mark.name}: {words.seconds(mark.region)}, {words.hertz(mark.region)}",
-    }
+def _boxes(drawn: Iterable[Mark], axes: Axes) -> tuple[dict[str, Any], ...]:
+    """Returns boxes in percent; each color has a line of its own, and tags at one corner stand side by side."""
+    lines: dict[str, str] = {}
+    corners: list[tuple[float, float]] = []
+    boxes = []
+    for mark in drawn:
+        left, bottom, right, top = (100 * share for share in inside(mark.region, axes))
+        line = lines.setdefault(mark.color, _LINES[len(lines) % len(_LINES)])
+        neighbors = len([1 for x, y in corners if abs(left - x) < 4 and abs(top - y) < 5])
+        corners.append((left, top))
+        place = {"left": left, "bottom": bottom, "width": right - left, "height": top - bottom}
+        boxes.append(
+            {key: f"{value:.4f}" for key, value in place.items()}
+            | {"color": mark.color, "line": line, "tag": mark.tag, "shift": f"{2.6 * neighbors:.1f}"}
+            | {"title": f"{mark.name}: {words.seconds(mark.region)}, {words.hertz(mark.region)}"}
+        )
+    return tuple(boxes)
 
 
 def _spectrogram_uri(waveform: Waveform, axes: Axes, size: tuple[int, int]) -> str:
@@ -405,58 +436,63 @@ def _heats(explanation: Explanation) -> dict[str, str]:
 
 
 def _heat_uri(heat: Heat, axes: Axes, color: str, size: tuple[int, int] = (320, 96)) -> str:
-    values = heat(axes, *size)
-    return data_uri(png(levels(values, 0.0, saturation(values)), heat_palette(color)), "image/png")
+    return data_uri(png(levels(heat(axes, *size), 0.0, 1.0), heat_palette(color)), "image/png")
 
 
 def _signed_heat_uri(heat: Heat, axes: Axes, size: tuple[int, int] = (500, 192)) -> str:
-    values = heat(axes, *size)
-    top = saturation(values)
-    return data_uri(png(levels(values, -top, top), signed_palette(_FOR, AGAINST)), "image/png")
+    return data_uri(png(levels(heat(axes, *size), -1.0, 1.0), signed_palette(_FOR, AGAINST)), "image/png")
 
 
-def _channels(explanation: Explanation, prototypes: dict[str, Waveform]) -> list[dict[str, Any]]:
-    evidence = explanation.evidence
-    places = words.decimals(evidence.score, *(c.contribution for c in evidence.channels))
+def _channels(explanation: Explanation, prototypes: dict[str, Waveform], clip: Plot) -> list[dict[str, Any]]:
+    evidence = by_channels(explanation)
     n_pictures = sum(len(channel.prototypes) for channel in evidence.channels)
     size = (320, 128) if n_pictures <= 32 else (160, 64)
-    return [
-        {
-            "id": f"channel-{i}",
-            "number": channel.channel,
-            "color": COLORS[i % len(COLORS)],
-            "sentence": _channel_sentence(channel, explanation, places),
-            "empty": float(evidence.maps[i].max()) <= 0,
-            "activation": words.number(channel.activation, words.decimals(channel.activation)),
-            "purity": words.number(channel.purity),
-            "boxes": _channel_boxes(explanation, channel, COLORS[i % len(COLORS)]),
-            "prototypes": [
-                _prototype_card(explanation, (i, j), prototypes.get(_name(i, j)), size)
-                for j in range(len(channel.prototypes))
-            ],
-        }
-        for i, channel in enumerate(evidence.channels)
-    ]
+    channels = []
+    for i, channel in enumerate(evidence.channels):
+        sentence = _channel_sentence(channel, explanation)
+        cards = [
+            _prototype_card(explanation, (i, j), prototypes.get(_name(i, j)), size)
+            for j in range(len(channel.prototypes))
+        ]
+        channels.append(
+            {
+                "id": f"channel-{i}",
+                "number": channel.channel,
+                "color": COLORS[i % len(COLORS)],
+                "sentence": sentence,
+                "empty": float(evidence.maps[i].max()) <= 0,
+                "activation": words.number(channel.activation, words.decimals(channel.activation)),
+                "purity": words.number(channel.purity),
+                "plot": _channel_plot(clip, explanation, i, sentence),
+                "prototypes": cards,
+            }
+        )
+    return channels
 
 
-def _channel_sentence(channel: ChannelEvidence, explanation: Explanation, places: int) -> str:
-    evidence = explanation.evidence
+def _channel_sentence(channel: ChannelEvidence, explanation: Explanation) -> str:
+    evidence = by_channels(explanation)
+    places = words.decimals(evidence.score, *(c.contribution for c in evidence.channels))
     value = words.signed(channel.contribution, places)
     verb = "adds" if channel.contribution >= 0 else "takes"
     place = words.where(channel.regions, words.whole(explanation))
     return f"{verb} {value} of {words.number(evidence.score, places)}; found {place}"
 
 
-def _channel_boxes(explanation: Explanation, channel: ChannelEvidence, color: str) -> tuple[dict[str, Any], ...]:
-    axes = Axes.of(explanation.waveform)
-    return tuple(_box(Mark(r, color, "", f"Channel {channel.channel}"), axes) for r in channel.regions)
+def _channel_plot(clip: Plot, explanation: Explanation, shown: int, sentence: str) -> Plot:
+    """Returns the clip's plot with one channel's boxes; its picture is the page's, not another copy."""
+    channel = by_channels(explanation).channels[shown]
+    drawn = [Mark(r, COLORS[shown % len(COLORS)], "", f"Channel {channel.channel}") for r in channel.regions]
+    alt = f"Spectrogram of {explanation.name} with the heat of channel {channel.channel}, which {sentence}."
+    boxes = _boxes(drawn, Axes.of(explanation.waveform))
+    return replace(clip, id=f"channel-{shown}", image="", alt=alt, boxes=boxes, unheard=0.0)
 
 
 def _prototype_card(
     explanation: Explanation, at: tuple[int, int], sound: Waveform | None, size: tuple[int, int]
 ) -> dict[str, Any]:
     """Returns one training clip of a channel: its picture if its sound is at hand, and what is known of it."""
-    channel = explanation.evidence.channels[at[0]]
+    channel = by_channels(explanation).channels[at[0]]
     prototype: Prototype = channel.prototypes[at[1]]
     axes = Axes.of(sound) if sound else Axes(prototype.duration_s, explanation.grid.sample_rate / 2)
     color = COLORS[at[0] % len(COLORS)]
@@ -466,6 +502,7 @@ def _prototype_card(
     return {
         "id": _name(*at),
         "at_hand": sound is not None,
+        "itself": sound is not None and torch.equal(sound.samples, explanation.waveform.samples),
         "plot": _plot(_name(*at), sound, axes, boxes, alt, size),
         "label": prototype.label.replace(";", ", ") or "no label",
         "sign": prototype.sign,

@@ -7,12 +7,14 @@ rate, then fewer of them.
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ..audio.files import encode
 from ..audio.waveform import Waveform
+from ..classifiers.base import Grid
+from ..masking import evidence_of, region_gain
 from ..types import Region
 
 Kind = Literal["clip", "region", "prototype"]
@@ -47,7 +49,7 @@ class PageSound:
 
 @dataclass(frozen=True)
 class Plan:
-    """How sounds are encoded: the kinds without loss, the kinds with loss (all others are left out), and what to say."""
+    """How sounds are encoded: the kinds without loss, the kinds with loss (others are left out), and what to say."""
 
     lossless: tuple[Kind, ...]
     lossy: tuple[Kind, ...]
@@ -147,3 +149,17 @@ def browser_note(waveform: Waveform) -> str:
     if waveform.sample_rate > _HIGHEST_RATE:
         notes.append(f"sound above {_HIGHEST_RATE // 2000} kHz is left out")
     return f"For browsers, {' and '.join(notes)}." if notes else ""
+
+
+def heard_in(regions: Iterable[Region], sound: Waveform, grid: Grid) -> Waveform:
+    """Returns what a sound lets hear in regions of its own, masked with the analysis of an explanation's grid.
+
+    Parameters
+    ----------
+    sound
+        Any clip, such as a prototype's; its length need not be the explained clip's.
+    grid
+        Whose rate and STFT are used.
+    """
+    own = Grid(grid.sample_rate, sound.resample(grid.sample_rate).n_samples, grid.stft)
+    return evidence_of(sound, region_gain(regions, own), own)

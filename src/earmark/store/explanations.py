@@ -8,6 +8,7 @@ steps, evidence and complement add up to the original, sample by sample.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def save_explanation(explanation: Explanation, folder: str | Path, *, page: bool
     folder = Path(folder)
     check_flac(explanation.waveform)
     check_free(folder, MARKER)
+    explanation = _finding_once(explanation)
     about, tensors = _parts(explanation)
     with replacing(folder, MARKER, OURS) as part:
         save_file(tensors, part / "tensors.safetensors")
@@ -93,6 +95,14 @@ def load_explanation(folder: str | Path) -> Explanation:
         return _explanation(about, tensors, folder)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise _damaged(folder, error) from error
+
+
+def _finding_once(explanation: Explanation) -> Explanation:
+    """Returns the explanation with prototypes' sounds kept once they are found: folder and page both need them."""
+    evidence = explanation.evidence
+    if not isinstance(evidence, PrototypeEvidence) or evidence.find_sound is None:
+        return explanation
+    return replace(explanation, evidence=replace(evidence, find_sound=lru_cache(maxsize=None)(evidence.find_sound)))
 
 
 def _parts(explanation: Explanation) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -16,8 +16,8 @@ from ..audio.waveform import Waveform
 from ..classifiers.base import Grid
 from ..errors import InputError
 from ..explanation import PrototypeEvidence
-from ..masking import evidence_of, region_gain
 from ..prototypes.bank import Prototype
+from ..render.players import heard_in
 
 FULL_SCALE = 1 << 23  # steps of 24 bit from 0 to full scale
 
@@ -59,12 +59,6 @@ def write_flac(path: Path, steps: Steps, sample_rate: int) -> None:
     soundfile.write(str(path), (steps << 8).T.contiguous().numpy(), sample_rate, subtype="PCM_24", format="FLAC")
 
 
-def prototype_region(prototype: Prototype, sound: Waveform, grid: Grid) -> Waveform:
-    """Returns what is heard in a prototype's regions: its clip masked on the explanation's analysis."""
-    own = Grid(grid.sample_rate, sound.resample(grid.sample_rate).n_samples, grid.stft)
-    return evidence_of(sound, region_gain(prototype.regions, own), own)
-
-
 def save_prototypes(evidence: PrototypeEvidence, grid: Grid, folder: Path) -> None:
     """Writes each shown prototype's clip and region as FLAC, and `index.json`, which says what is there."""
     folder.mkdir()
@@ -82,7 +76,7 @@ def _save_prototype(prototype: Prototype, evidence: PrototypeEvidence, grid: Gri
     if problem := flac_problem(sound):
         return {**entry, "note": f"The sound of this training clip is left out: {problem}."}
     name = f"channel{prototype.channel}-{prototype.sign}{prototype.rank + 1}"
-    region = prototype_region(prototype, sound, grid)
+    region = heard_in(prototype.regions, sound, grid)
     gain = _halvings(max(sound.peak, region.peak))
     write_flac(folder / f"{name}.flac", to_steps(sound, gain), sound.sample_rate)
     write_flac(folder / f"{name}-region.flac", to_steps(region, gain), sound.sample_rate)

@@ -32,7 +32,7 @@ def harmless(text: str) -> str:
 
     Examples
     --------
-    >>> harmless("=HYPERLINK(1)"), harmless("dog\\tbark\\n")
+    >>> harmless("=HYPERLINK(1)"), harmless("dog" + chr(9) + "bark")
     ("'=HYPERLINK(1)", 'dog bark')
     """
     line = "".join(character if character.isprintable() else " " for character in text).strip()

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ def train(
     n_steps: int,
     folder: Path,
     progress: Progress | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> list[dict[str, float]]:
     """Trains `module` in place and leaves it with the weights of its best epoch.
 
@@ -70,6 +71,8 @@ def train(
         Batches per epoch.
     folder
         Where `checkpoint.safetensors` lies; an unfinished run there goes on bit for bit.
+    settings
+        Whatever else a run depends on, as JSON values; an unfinished run with others is refused.
 
     Returns
     -------
@@ -79,7 +82,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = torch.optim.AdamW(module.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     state = TrainState(module, optimizer)
-    resume(state, folder, config)
+    about = _plain(config, settings)
+    resume(state, folder, about)
     all_steps = n_steps * config.epochs
     for epoch in range(state.epoch, config.epochs):
         began, total = time.perf_counter(), 0.0
@@ -95,7 +99,7 @@ def train(
         row = {"epoch": epoch, "loss": total / max(n_steps, 1), **validate()}
         row["seconds"] = time.perf_counter() - began
         _record(state, row)
-        save_checkpoint(state, folder, config)
+        save_checkpoint(state, folder, about)
     module.load_state_dict(state.best)
     return state.history
 
@@ -127,7 +131,7 @@ def _record(state: TrainState, row: dict[str, float]) -> None:
     state.epoch += 1
 
 
-def save_checkpoint(state: TrainState, folder: Path, config: LoopConfig) -> None:
+def save_checkpoint(state: TrainState, folder: Path, about: dict[str, Any]) -> None:
     """Writes everything into one file, in one rename; a kill leaves the last whole checkpoint."""
     tensors = {f"model.{k}": v for k, v in state.module.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in state.best.items()}
@@ -137,20 +141,20 @@ def save_checkpoint(state: TrainState, folder: Path, config: LoopConfig) -> None
         "epoch": state.epoch,
         "best_epoch": state.best_epoch,
         "history": state.history,
-        "config": _plain(config),
+        **about,
     }
     temporary = folder / ".checkpoint.part"
     save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, {"state": json.dumps(header)})
     temporary.replace(folder / "checkpoint.safetensors")
 
 
-def resume(state: TrainState, folder: Path, config: LoopConfig) -> None:
+def resume(state: TrainState, folder: Path, about: dict[str, Any]) -> None:
     """Fills `state` from the folder's checkpoint, if there is one.
 
     Raises
     ------
     MismatchError
-        If the checkpoint was made with other numbers.
+        If the checkpoint was made with other numbers, as `about` has them.
     """
     path = folder / "checkpoint.safetensors"
     if not path.exists():
@@ -158,7 +162,7 @@ def resume(state: TrainState, folder: Path, config: LoopConfig) -> None:
     with safe_open(path, "pt") as file:
         header = json.loads(file.metadata()["state"])
         tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (not a dict)
-    if header["config"] != _plain(config):
+    if any(header.get(key, value) != value for key, value in about.items()):
         raise MismatchError(
             f"{folder} holds an unfinished training with other settings; "
             "finish it with its own settings or choose another folder."
@@ -179,7 +183,5 @@ def _prefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _plain(config: LoopConfig) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return json.loads(json.dumps(asdict(config)))
+def _plain(config: LoopConfig, settings: dict[str, Any] | None) -> dict[str, Any]:
+    return json.loads(json.dumps({"config": asdict(config), "settings": settings or {}}))

@@ -39,6 +39,7 @@ class ApexConfig:
     near_copy_cosine: float | None = 0.98  # a clip whose pooled vector is closer to a kept one is dropped
     candidates: int = 4  # the bank is chosen from this many times m
     held_out: float = 0.2  # share of the clips, by group, kept for the diagnostics
+    pictures: bool = True  # keep small pictures of prototypes, for where their sound is not at hand
     clips_per_batch: int = 16  # clips of equal length in one forward pass
     seed: int = 42  # of the shuffles and of the held-out clips
 

@@ -85,20 +85,22 @@ def exponential(A: Float[Tensor, "channel channel"]) -> Basis:
     A2 = A @ A
     A3, A4 = A2 @ A, A2 @ A2
     n_squarings = _n_squarings(A3, A4)
-    powers = [torch.eye(A.shape[0], dtype=A.dtype, device=A.device)]
-    powers += [X / 2.0 ** (n_squarings * (i + 1)) for i, X in enumerate((A, A2, A3, A4))]
-    result = _block(powers, 8) + powers[4] / math.factorial(12)
+    powers = (torch.eye(A.shape[0], dtype=A.dtype, device=A.device), A, A2, A3)
+    scale = 0.5**n_squarings  # of A; folded into the coefficients, so that no matrix is scaled
+    result = torch.add(_block(powers, 8, scale), A4, alpha=scale**4 / math.factorial(12))
     for first in (4, 0):
-        result = _block(powers, first) + powers[4] @ result
+        result = torch.addmm(_block(powers, first, scale), A4, result, alpha=scale**4)
     for _ in range(n_squarings):
         result = result @ result
     return result
 
 
-def _block(powers: list[Tensor], first: int) -> Tensor:
-    """Returns the sum of X^i / (first + i)! for i = 0 to 3."""
-    terms = (powers[i] / math.factorial(first + i) for i in range(4))
-    return sum(terms, torch.zeros((), dtype=powers[0].dtype, device=powers[0].device))
+def _block(powers: tuple[Tensor, ...], first: int, scale: float) -> Tensor:
+    """Returns the sum of (scale X)^i / (first + i)! for i = 0 to 3."""
+    result = powers[0] / math.factorial(first)
+    for i in (1, 2, 3):
+        result = torch.add(result, powers[i], alpha=scale**i / math.factorial(first + i))
+    return result
 
 
 def _n_squarings(A3: Tensor, A4: Tensor) -> int:

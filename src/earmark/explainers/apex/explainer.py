@@ -1,7 +1,6 @@
 """Apex: explains a decision by disentangled channels, where each sounds, and the training sounds it stands for."""
 
 import copy
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,9 @@ from ...classifiers.geometry import Geometry
 from ...errors import InputError, ModelError
 from ...explanation import ChannelEvidence, PrototypeEvidence
 from ...prototypes.bank import Prototype, PrototypeBank, find_audio
-from ...types import Logits, Map, Region, Samples, Target
+from ...prototypes.build import cell_regions
+from ...prototypes.pictures import Picture
+from ...types import Logits, Map, Region, Samples, Target, View
 from ..base import Explainer, Pass
 from . import views
 from .config import ApexConfig
@@ -92,6 +93,8 @@ class Apex(Explainer[Map]):
         The prototypes of the model's own channels, for the picture "before".
     diagnostics
         What the fit measured.
+    pictures
+        Small pictures of the prototypes by the hash of their sound.
     options
         How explanations are told; `using` changes them.
     """
@@ -109,11 +112,13 @@ class Apex(Explainer[Map]):
         diagnostics: dict[str, Any],
         *,
         identity_bank: PrototypeBank | None = None,
+        pictures: dict[str, Picture] | None = None,
         options: ApexOptions | None = None,
     ) -> None:
-        bank.check(classifier)
+        bank.check(classifier, U)
         self.classifier, self.config, self.diagnostics = classifier, config, diagnostics
         self.U, self.U_inv, self.bank, self.identity_bank = U, U_inv, bank, identity_bank
+        self.pictures = pictures or {}
         self.options = options or ApexOptions()
 
     def __repr__(self) -> str:
@@ -169,18 +174,22 @@ class Apex(Explainer[Map]):
         if weight is not None:
             n_cells = shown[0].numel()
             shown = n_cells * weight[chosen] * shown + offset / len(basis.U)
+        channels = self._channels(chosen, contributions, maps, basis, geometry)
         return PrototypeEvidence(
             view=self.config.view,
             mode="contrastive" if target.score == "contrast" and self.options.mode == "signed" else self.options.mode,
             basis=self.options.basis,
-            channels=self._channels(chosen, contributions, maps, basis, geometry),
+            channels=channels,
             maps=shown.float().cpu(),
-            contributions=contributions.float().cpu(),
+            contributions=contributions,
             offset=offset,
             score=score,
             geometry=geometry,
             exact=weight is not None and self.options.mode == "signed",
             find_sound=self.find_sound,
+            pictures={
+                p.sha256: self.pictures[p.sha256] for c in channels for p in c.prototypes if p.sha256 in self.pictures
+            },
         )
 
     def _config(self) -> dict[str, Any]:
@@ -311,16 +320,9 @@ class FoldedHead(nn.Module):
         return disentangled.mean((2, 3)) @ self.weight.T + self.bias
 
 
-def view_regions(geometry: Geometry, view: str, cell: tuple[int, int], weight: float, label: str) -> tuple[Region, ...]:
-    """Returns the boxes of a view at a cell: one, or column and row for time-frequency."""
-    freq, frame = cell
-    boxes: Iterable[Region]
-    if view == "square":
-        boxes = (geometry.box(freq, frame),)
-    elif view == "time":
-        boxes = (geometry.box(None, frame),)
-    elif view == "frequency":
-        boxes = (geometry.box(freq, None),)
-    else:
-        boxes = (geometry.box(None, frame), geometry.box(freq, None))
-    return tuple(replace(box, weight=weight, label=label) for box in boxes)
+def view_regions(
+    geometry: Geometry, view: View, cell: tuple[int, int], weight: float, label: str
+) -> tuple[Region, ...]:
+    """Returns the boxes of a view at a cell (`WHOLE` is a whole axis), with a weight and a label."""
+    freq, frame = (None if i == views.WHOLE else i for i in cell)
+    return tuple(replace(box, weight=weight, label=label) for box in cell_regions(geometry, view, (freq, frame)))

@@ -42,6 +42,10 @@ def save_apex(apex: "Apex", folder: Path) -> Path:
     save_bank(apex.bank, folder / "bank")
     if apex.identity_bank is not None:
         save_bank(apex.identity_bank, folder / "bank-identity")
+    if apex.pictures:
+        temporary = folder / ".pictures.part"
+        save_file({key: picture.contiguous() for key, picture in apex.pictures.items()}, temporary)
+        temporary.replace(folder / "pictures.safetensors")
     (folder / "README.md").write_text(_card(apex))
     about = {
         "kind": "apex",
@@ -77,14 +81,15 @@ def load_apex(folder: Path, classifier: Classifier) -> dict[str, Any]:
         )
     try:
         tensors = load_file(folder / "model.safetensors")
-        identity = folder / "bank-identity"
+        identity, pictures = folder / "bank-identity", folder / "pictures.safetensors"
         return {
             "U": tensors["U"],
             "U_inv": tensors["U_inv"],
-            "config": ApexConfig(**about["config"]),
+            "config": ApexConfig.from_dict(about["config"]),
             "bank": load_bank(folder / "bank"),
             "identity_bank": load_bank(identity) if identity.is_dir() else None,
             "diagnostics": about["diagnostics"],
+            "pictures": load_file(pictures) if pictures.is_file() else {},
         }
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{folder} holds a damaged APEX ({error}); fit it again.") from error

@@ -17,6 +17,7 @@ from ...errors import DataError, InputError, ModelError
 from ...prototypes.bank import BankRules, PrototypeBank
 from ...prototypes.build import build_bank
 from ...prototypes.cache import ClipFeatures, FeatureCache, Kind, ScannedClips
+from ...prototypes.pictures import Picture, pictures_of
 from ...types import Clip, View
 from . import disentangle, views
 from .config import ApexConfig
@@ -86,8 +87,9 @@ def fit_apex(
         duplicates = [(first, second) for first, second in diagnostics["duplicate_channels"]]
         bank = fit.bank(U, duplicates)
         identity = fit.bank(torch.eye(len(U), dtype=U.dtype), [])
+        pictures = fit.pictures(bank, identity) if config.pictures else {}
     diagnostics |= fit.about(bank, diagnostics["seconds"])
-    apex = Apex(classifier, U, U_inv, config, bank, diagnostics, identity_bank=identity)
+    apex = Apex(classifier, U, U_inv, config, bank, diagnostics, identity_bank=identity, pictures=pictures)
     diagnostics["folded"] = _folding_error(apex, fit.train)
     return apex
 
@@ -138,6 +140,13 @@ class _Fit:
             return build_bank(
                 self.train, U, lambda wanted: self.locate(wanted, U), rules, self.classifier, duplicates=duplicates
             )
+
+    def pictures(self, *banks: PrototypeBank) -> dict[str, Picture]:
+        """Returns small pictures of the positive prototypes, for where their sound is not at hand."""
+        shown = {p.sha256 for bank in banks for p in bank.prototypes if p.sign == "positive"}
+        clips = {e.sha256: clip for clip, e in zip(self.train.clips, self.train.entries, strict=True)}
+        with self._timed("pictures"):
+            return pictures_of(self.classifier, ((sha256, clips[sha256]) for sha256 in sorted(shown)))
 
     def locate(self, wanted: dict[int, list[int]], U: views.Basis) -> Iterator[tuple[int, views.Found]]:
         """Yields where channels are strongest in clips, in the precision of U."""

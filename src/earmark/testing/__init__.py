@@ -1,0 +1,1 @@
+"""For tests, also those of other packages: toy classifiers whose explanation is known."""
