@@ -65,7 +65,13 @@ def row(name, clip):
 
 def main() -> None:
     clip = em.scenes(1, 11)[0].source()
-    header = ["classifier", "forward passes", "backward passes", f"time / plain forward, median of {PAIRS}", "10 to 90 %"]
+    header = [
+        "classifier",
+        "forward passes",
+        "backward passes",
+        f"time / plain forward, median of {PAIRS}",
+        "10 to 90 %",
+    ]
     header += ["tapped logits bit-exact", "largest change when folded (float32)", "cond(U)"]
     put(
         "apex_explain",

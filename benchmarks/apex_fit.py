@@ -19,7 +19,14 @@ from tables import markdown, put
 import earmark as em
 from earmark.explainers.apex import views
 from earmark.explainers.apex.config import ApexConfig
-from earmark.explainers.apex.disentangle import TrainingClips, basis, mean_purity, minibatches, select_pairs, train_basis
+from earmark.explainers.apex.disentangle import (
+    TrainingClips,
+    basis,
+    mean_purity,
+    minibatches,
+    select_pairs,
+    train_basis,
+)
 from earmark.types import seeded
 
 TIMED_PAIRS = 96
@@ -102,7 +109,11 @@ def small_case(config):
 
     plain = plain_steps(lambda index: train[index], 24, config, batches)
     rows = []
-    for name, U in (("ours", basis(fast.A.detach(), config.form)), ("plain loop", torch.matrix_exp(plain)), ("U = I", torch.eye(24))):
+    for name, U in (
+        ("ours", basis(fast.A.detach(), config.form)),
+        ("plain loop", torch.matrix_exp(plain)),
+        ("U = I", torch.eye(24)),
+    ):
         values = [float(mean_purity(tables_of(part, config.view), U, config).mean()) for part in (train, held_out)]
         rows.append([name, *values])
     return markdown(["planted maps, D = 24, 240 + 120 clips, lr 1e-2", "purity, training", "purity, held out"], rows)
@@ -143,5 +154,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-
-

@@ -118,7 +118,17 @@ def main() -> None:
         apex = em.fit_apex(classifier, em.scenes(options.clips, 0), view=view)
         per_scene = [rows_of(apex, clip) for clip in em.scenes(options.scenes, 1000)]
         n = sum(map(len, per_scene))
-        keys = ("cell", "cell energy", "cell chance", "bin", "bin energy", "bin chance", "iou", "iou energy", "iou chance")
+        keys = (
+            "cell",
+            "cell energy",
+            "cell chance",
+            "bin",
+            "bin energy",
+            "bin chance",
+            "iou",
+            "iou energy",
+            "iou chance",
+        )
         table.append([view, n, *(with_interval(per_scene, key) for key in keys)])
         print(table[-1], flush=True)
     header = ["view", "events", "pointing, cells", "energy", "chance", "pointing, bins", "energy", "chance"]

@@ -70,7 +70,10 @@ def main() -> None:
     for setting in SETTINGS:
         runs = torch.tensor([run(*setting, seed) for seed in seeds])
         mixing, form, rate, view = setting
-        cells = [f"{m:.3g} ({lo:.3g} to {hi:.3g})" for m, lo, hi in zip(runs.mean(0), runs.amin(0), runs.amax(0), strict=True)]
+        cells = [
+            f"{m:.3g} ({lo:.3g} to {hi:.3g})"
+            for m, lo, hi in zip(runs.mean(0), runs.amin(0), runs.amax(0), strict=True)
+        ]
         table.append([mixing, form, rate, view, *cells])
         print(table[-1], flush=True)
     header = ["mixing", "form", "lr", "view", "purity U = I, training", "held out", "purity, training", "held out"]

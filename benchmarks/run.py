@@ -1,6 +1,6 @@
 """Runs every benchmark and rewrites the tables of benchmarks/README.md; about an hour on two cores.
 
-    python benchmarks/run.py
+python benchmarks/run.py
 """
 
 import subprocess

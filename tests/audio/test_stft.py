@@ -53,7 +53,7 @@ def test_number_of_frames(n_samples):
     assert stft(noise(n_samples)).shape[-1] == stft.n_frames(n_samples)
 
 
-@pytest.mark.parametrize("bin_", [1, 7, 64, 127])
+@pytest.mark.parametrize("bin_", [3, 7, 64, 125])
 def test_a_tone_lands_in_its_bin(bin_):
     stft, rate = Stft(256, 64), 8000
     hz = float(stft.frequencies_hz(rate)[bin_])

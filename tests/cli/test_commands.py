@@ -152,7 +152,9 @@ def test_train_fit_and_explain_on_data_of_ones_own(run_json, tmp_path):
             tone = 0.3 * np.sin(2 * np.pi * (rate + 20 * i) * time_s) * (time_s > 0.3 + 0.02 * i)
             soundfile.write(data / label / f"{i}.wav", tone.astype(np.float32), 22050)
     model, apex = tmp_path / "model", tmp_path / "apex"
-    train = run_json("train", "classifier", "--data", data, "--epochs", 3, "--clip-s", 1, "--batch-size", 8, "--out", model)
+    train = run_json(
+        "train", "classifier", "--data", data, "--epochs", 3, "--clip-s", 1, "--batch-size", 8, "--out", model
+    )
     assert set(train["labels"]) == {"low", "high"}
     fit = ["fit", "apex", "--classifier", model, "--data", data, "--n-stages", 2, "--epochs-per-stage", 1]
     said = run_json(*fit, "--out", apex)

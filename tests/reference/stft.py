@@ -33,12 +33,12 @@ def analysis(samples, n_fft, hop_length):
 
 def synthesis(stft, n_fft, hop_length, n_samples):
     """Returns the sound x that minimizes the squared distance of windowed frames: sum w y / sum w^2."""
-    total, weight = np.zeros(n_samples), np.zeros(n_samples)
+    total, weight, hann = np.zeros(n_samples), np.zeros(n_samples), window(n_fft)
     for n in range(stft.shape[1]):
         frame = np.fft.irfft(stft[:, n], n_fft)
         for i in range(n_fft):
             position = n * hop_length - n_fft // 2 + i
             if 0 <= position < n_samples:
-                total[position] += window(n_fft)[i] * frame[i]
-                weight[position] += window(n_fft)[i] ** 2
+                total[position] += hann[i] * frame[i]
+                weight[position] += hann[i] ** 2
     return total / weight

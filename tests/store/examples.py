@@ -105,15 +105,13 @@ def prototypes(waveform, n_channels=2, n_prototypes=2, find_sound=lambda prototy
 
 def _channel(k, contribution, own, n_prototypes):
     boxes = (own.box(None, 2 + k), own.box(1 + k, None))
-    regions = tuple(
-        Region(b.start_s, b.end_s, b.low_hz, b.high_hz, contribution, f"channel {10 * k + 7}") for b in boxes
-    )
+    regions = tuple(Region(b.start_s, b.end_s, b.low_hz, b.high_hz, contribution, f"channel {k}") for b in boxes)
     return ChannelEvidence(
-        10 * k + 7 if k < 3 else k,
+        k,
         contribution,
         0.5,
         regions,
-        tuple(prototype(10 * k + 7, rank) for rank in range(n_prototypes)),
+        tuple(prototype(k, rank) for rank in range(n_prototypes)),
         tuple(0.9 - 0.1 * rank for rank in range(n_prototypes)),
         0.8,
     )

@@ -113,7 +113,7 @@ class LogMel(FrontEnd):
         """Returns log-mel features `[batch, mel, frame]`."""
         return self.from_stft(self.stft(samples), samples.shape[-1])
 
-    def from_stft(self, stft: ComplexStft, n_samples: int) -> Features:
+    def from_stft(self, stft: ComplexStft, n_samples: int) -> Float[Tensor, "batch mel _"]:
         """Returns log-mel features of an STFT; its last frame is left out where the last hop is not full."""
         power = stft.real.square() + stft.imag.square()
         power = power[..., : 1 + n_samples // self.config.hop_length]

@@ -70,21 +70,33 @@ def save_prototypes(evidence: PrototypeEvidence, grid: Grid, folder: Path) -> No
 
 def _save_prototype(prototype: Prototype, evidence: PrototypeEvidence, grid: Grid, folder: Path) -> dict[str, Any]:
     sound = evidence.find_sound(prototype) if evidence.find_sound else None
-    entry = {**prototype.to_dict(), "sound": None, "region_sound": None, "gain": None}
+    entry = {**prototype.to_dict(), "sound": None, "region_sound": None, "gain": None, "region_gain": None}
     if sound is None:
         return {**entry, "note": "The sound of this training clip was not at hand when this folder was written."}
     if problem := flac_problem(sound):
         return {**entry, "note": f"The sound of this training clip is left out: {problem}."}
     name = f"channel{prototype.channel}-{prototype.sign}{prototype.rank + 1}"
-    region = heard_in(prototype.regions, sound, grid)
-    gain = _halvings(max(sound.peak, region.peak))
-    write_flac(folder / f"{name}.flac", to_steps(sound, gain), sound.sample_rate)
-    write_flac(folder / f"{name}-region.flac", to_steps(region, gain), sound.sample_rate)
-    return {**entry, "sound": f"{name}.flac", "region_sound": f"{name}-region.flac", "gain": gain}
+    whole = _save_halved(folder / f"{name}.flac", sound)
+    # What is stored is masked, not what was found: so a loaded explanation writes the same file again.
+    region = heard_in(prototype.regions, _read_halved(folder / f"{name}.flac", whole), grid)
+    part = _save_halved(folder / f"{name}-region.flac", region)
+    names = {"sound": f"{name}.flac", "region_sound": f"{name}-region.flac"}
+    return {**entry, **names, "gain": whole, "region_gain": part}
+
+
+def _save_halved(path: Path, sound: Waveform) -> float:
+    """Writes a sound, halved until it does not clip, and returns the gain; halving keeps every step."""
+    gain = _halvings(sound.peak)
+    write_flac(path, to_steps(sound, gain), sound.sample_rate)
+    return gain
+
+
+def _read_halved(path: Path, gain: float) -> Waveform:
+    return read(path).scale(1 / gain)
 
 
 def _halvings(peak: float) -> float:
-    """Returns 1, 1/2, 1/4 ... so that a sound does not clip; halving keeps every step, so it can be undone."""
+    """Returns the largest of 1, 1/2, 1/4 ... with which a sound does not clip."""
     return 2.0 ** -max(0, math.ceil(math.log2(peak))) if peak > 1 else 1.0
 
 
@@ -109,5 +121,5 @@ class FolderSounds:
             names = ("channel", "sign", "rank", "sha256")
             if all(entry[name] == getattr(prototype, name) for name in names) and entry["sound"]:
                 path = self.folder / Path(entry["sound"]).name
-                return read(path).scale(1 / entry["gain"]) if path.is_file() else None
+                return _read_halved(path, entry["gain"]) if path.is_file() else None
         return None

@@ -34,7 +34,7 @@ class PowerSpectrogram(FrontEnd):
         """Returns power `[batch, freq, frame]`."""
         return self.from_stft(self.stft(samples), samples.shape[-1])
 
-    def from_stft(self, stft: ComplexStft, n_samples: int) -> Float[Tensor, "batch freq frame"]:
+    def from_stft(self, stft: ComplexStft, n_samples: int) -> Float[Tensor, "batch freq _"]:
         """Returns the power of an STFT, without a last frame that reaches beyond the clip."""
         power = stft.real.square() + stft.imag.square()
         return power[..., : 1 + n_samples // self.stft.hop_length] * (16 / self.stft.n_fft**2)

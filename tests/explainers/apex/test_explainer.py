@@ -1,0 +1,314 @@
+"""What APEX says of one clip: the worked example of the paper's equations, sums, invariance, every tier of head."""
+
+import pytest
+import torch
+from torch import nn
+
+from earmark.audio.stft import Stft
+from earmark.audio.waveform import Waveform
+from earmark.classifiers.front_ends import FrontEnd
+from earmark.classifiers.wrap import wrap
+from earmark.errors import InputError, MismatchError, ModelError, TargetError
+from earmark.explainers.apex.config import ApexConfig
+from earmark.explainers.apex.explainer import Apex, FoldedHead, view_regions
+from earmark.explainers.load import load_explainer
+from earmark.prototypes.bank import BankRules, PrototypeBank, basis_hash
+from earmark.testing.toys import band_classifier
+
+EXACT = {"rtol": 0, "atol": 1e-12}  # float64, a handful of operations
+
+
+class Samples(FrontEnd):
+    """Takes the samples themselves as features of a few rows, so that a test can write a map by hand."""
+
+    def __init__(self, n_rows=4, n_columns=3):
+        super().__init__()
+        self.sample_rate, self.stft = 1000, Stft(4, 2)
+        self.shape = (n_rows, n_columns)
+
+    def forward(self, samples):
+        return samples[:, : self.shape[0] * self.shape[1]].unflatten(1, self.shape)
+
+    def row_edges_hz(self):
+        return torch.linspace(0, 500, self.shape[0] + 1, dtype=torch.float64)
+
+    def column_s(self):
+        return 0.0, 0.001
+
+    def to_dict(self):
+        return {"kind": "samples", "shape": self.shape}
+
+
+class Net(nn.Module):
+    """Stacks rows of features as channels of a map `[batch, channel, freq, frame]`, then a head."""
+
+    def __init__(self, n_channels, head):
+        super().__init__()
+        self.map = nn.Unflatten(1, (n_channels, -1))
+        self.head = head
+
+    def forward(self, features):
+        return self.head(self.map(features))
+
+
+class Pooled(nn.Module):
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, maps):
+        return self.layers(maps.mean((2, 3)))
+
+
+def linear(weight, bias):
+    layer = nn.Linear(len(weight[0]), len(weight)).double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(weight, dtype=torch.float64))
+        layer.bias.copy_(torch.tensor(bias, dtype=torch.float64))
+    return layer
+
+
+def classifier_of(head, n_channels=2, n_freq=2, n_frames=3, n_labels=2, **options):
+    front_end = Samples(n_channels * n_freq, n_frames)
+    labels = [f"label {i}" for i in range(n_labels)]
+    net = Net(n_channels, head).double()
+    seconds = n_channels * n_freq * n_frames / 1000
+    return wrap(net, front_end, labels, map_layer="map", probe_s=seconds, **options)
+
+
+def apex_of(classifier, A, view="square", **options):
+    A = torch.as_tensor(A, dtype=torch.float64)
+    U, U_inv = torch.matrix_exp(A), torch.matrix_exp(-A)
+    return Apex(classifier, U, U_inv, ApexConfig(view=view), empty_bank(classifier, U, view), {}, **options)
+
+
+def empty_bank(classifier, U, view="square"):
+    D = len(U)
+    return PrototypeBank((), torch.zeros(0, D).double(), BankRules(view), classifier.fingerprint, basis_hash(U), D, 0)
+
+
+def random_apex(classifier, n_channels, norm, seed=0, **options):
+    A = torch.randn(n_channels, n_channels, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return apex_of(classifier, A * (norm / torch.linalg.matrix_norm(A, 2)), **options)
+
+
+def noise(n_samples, seed=1):
+    return Waveform(torch.randn(n_samples, generator=torch.Generator().manual_seed(seed)), 1000)
+
+
+# The map of the worked example: Z_0 = [[1,5,0],[2,0,3]], Z_1 = [[0,1,4],[1,1,2]]; rows are freq, columns frames.
+EXAMPLE = Waveform(torch.tensor([1.0, 5, 0, 2, 0, 3, 0, 1, 4, 1, 1, 2]), 1000)
+
+
+@pytest.fixture(scope="module")
+def example():
+    classifier = classifier_of(Pooled(linear([[2.0, -1.0], [0.5, 1.0]], [0.3, -0.2])))
+    return apex_of(classifier, [[0, 1], [0, 0]])
+
+
+def test_worked_example(example):
+    explanation = example.using(top=2).explain(EXAMPLE, "label 0")
+    evidence = explanation.evidence
+    torch.testing.assert_close(
+        explanation.prediction.logits, torch.tensor([37 / 15, 133 / 60], dtype=torch.float64), **EXACT
+    )
+    by_channel = {c.channel: c for c in evidence.channels}
+    assert by_channel[0].activation == pytest.approx(20 / 6, abs=1e-12)
+    assert by_channel[1].activation == pytest.approx(9 / 6, abs=1e-12)
+    torch.testing.assert_close(evidence.contributions, torch.tensor([20 / 3, -4.5], dtype=torch.float64), **EXACT)
+    assert evidence.offset == pytest.approx(0.3, abs=1e-12)
+    assert evidence.residual < 1e-12
+    assert float(evidence.maps.sum(0).mean()) == pytest.approx(37 / 15, abs=1e-6)  # maps are kept in float32
+    order = [c.channel for c in evidence.channels]
+    expected = torch.zeros(2, 3)
+    expected[0, 0] = 1
+    torch.testing.assert_close(evidence.heatmaps[order.index(1)], expected)
+    assert evidence.exact and evidence.covered == pytest.approx(1.0)
+
+
+def test_maps_are_the_folded_weight_times_the_channel_plus_its_share_of_the_bias(example):
+    evidence = example.using(top=2).explain(EXAMPLE, "label 0").evidence
+    Z = EXAMPLE.samples[0].reshape(2, 2, 3)
+    What, Zhat = (2.0, -3.0), (Z[0] + Z[1], Z[1])
+    for shown, values in zip(evidence.channels, evidence.maps, strict=True):
+        torch.testing.assert_close(values, What[shown.channel] * Zhat[shown.channel] + 0.3 / 2)
+
+
+def test_paper_mode_drops_negative_activations_and_says_that_it_does_not_add_up(example):
+    loud = Waveform(-EXAMPLE.samples, 1000)  # both activations negative
+    signed = example.explain(loud, "label 0").evidence
+    paper = example.using(mode="paper").explain(loud, "label 0").evidence
+    assert signed.exact and signed.residual < 1e-12
+    assert float(signed.contributions.max()) == pytest.approx(4.5)  # channel 1: -3 times -1.5, evidence *for* the label
+    assert not paper.exact
+    torch.testing.assert_close(paper.contributions, torch.zeros(2).double(), **EXACT)
+
+
+def test_a_contrast_sums_to_the_difference_of_logits(example):
+    explanation = example.explain(EXAMPLE, "label 1", against="label 0")
+    logits = explanation.prediction.logits
+    evidence = explanation.evidence
+    assert evidence.mode == "contrastive"
+    assert evidence.score == pytest.approx(float(logits[1] - logits[0]), abs=1e-12)
+    assert evidence.residual < 1e-12
+    both = [example.explain(EXAMPLE, label).evidence.contributions for label in ("label 1", "label 0")]
+    torch.testing.assert_close(evidence.contributions, both[0] - both[1], **EXACT)
+
+
+def heads():
+    torch_state = torch.random.fork_rng()
+    with torch_state:
+        torch.manual_seed(0)
+        return {
+            "T1 pooled": (Pooled(nn.Linear(6, 3)), "T1"),
+            "T1 stacked": (Pooled(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)), "T1"),
+            "T1 cell weights": (nn.Sequential(nn.Flatten(), nn.Linear(6 * 4 * 5, 3)), "T1"),
+            "T2": (Pooled(nn.LayerNorm(6), nn.Linear(6, 3)), "T2"),
+            "T0": (Pooled(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), "T0"),
+        }
+
+
+@pytest.mark.parametrize("name", heads())
+@pytest.mark.parametrize("norm", [1.0, 6.0])
+def test_contributions_add_up_for_every_linear_head_and_are_ablations_for_others(name, norm):
+    head, tier = heads()[name]
+    classifier = classifier_of(head.eval(), 6, 4, 5, 3)
+    apex = random_apex(classifier, 6, norm)
+    assert classifier.head.tier == tier
+    clip = noise(6 * 4 * 5)
+    evidence = apex.explain(clip, "label 2").evidence
+    if tier == "T0":
+        assert not evidence.exact
+        maps, k = classifier.at(clip, "map"), 3
+        own = torch.einsum("d,bdft->bft", apex.U[k], maps)
+        without = maps - apex.U_inv[:, k][:, None, None] * own[:, None]
+        lost = classifier.logits(maps, at="map") - classifier.logits(without, at="map")
+        assert float(evidence.contributions[k]) == pytest.approx(float(lost[0, 2]), abs=1e-12)
+    else:
+        assert evidence.exact
+        assert evidence.residual < 1e-10  # float64 with cond(U) up to some 1e5 at norm 6
+
+
+def test_removing_a_channel_costs_exactly_its_contribution_where_the_head_is_linear():
+    classifier = classifier_of(heads()["T1 pooled"][0].eval(), 6, 4, 5, 3)
+    apex = random_apex(classifier, 6, 2.0)
+    clip = noise(6 * 4 * 5)
+    evidence = apex.explain(clip, "label 1").evidence
+    ablation = apex._ablation(classifier.at(clip, "map"), evidence_target(apex, clip, "label 1"), apex._basis)
+    torch.testing.assert_close(ablation, evidence.contributions, rtol=0, atol=1e-10)
+
+
+def evidence_target(apex, clip, label):
+    return apex.explain(clip, label).target
+
+
+@pytest.mark.parametrize("norm", [0.5, 3.0, 6.0])
+@pytest.mark.parametrize("name", ["T1 pooled", "T2"])
+def test_no_output_changes(name, norm):
+    """Tapped: bit for bit. Folded: to 1e-10 in float64 for a spectral norm of A up to 6."""
+    classifier = classifier_of(heads()[name][0].eval(), 6, 4, 5, 3)
+    apex = random_apex(classifier, 6, norm)
+    samples = classifier.prepare(noise(6 * 4 * 5))
+    own = classifier.logits(samples)
+    assert torch.equal(classifier.tap(samples).logits, own)
+    assert torch.equal(apex.explain(noise(6 * 4 * 5)).prediction.logits, own[0])
+    torch.testing.assert_close(apex.folded_logits(samples), own, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["T0", "T1 cell weights"])
+def test_a_head_that_cannot_be_folded_is_refused(name):
+    classifier = classifier_of(heads()[name][0].eval(), 6, 4, 5, 3)
+    with pytest.raises(ModelError, match="tapped instead"):
+        FoldedHead(random_apex(classifier, 6, 1.0))
+
+
+def test_one_forward_pass_explains_every_label_that_was_heard():
+    classifier = classifier_of(heads()["T1 pooled"][0].eval(), 6, 4, 5, 3, task="multilabel", threshold=0.01)
+    apex = random_apex(classifier, 6, 1.0)
+    clip = noise(6 * 4 * 5)
+    apex.explain(clip)  # probes geometry once
+    passes = []
+    handle = classifier.module.register_forward_hook(lambda *_: passes.append(1))
+    explanations = apex.explain_all(clip)
+    handle.remove()
+    assert len(passes) == 1
+    assert [e.target.label for e in explanations] == ["label 0", "label 1", "label 2"]
+    assert (
+        len({tuple(e.evidence.contributions.tolist()) for e in explanations}) == 3
+    )  # each with its own row of weights
+    assert explanations[0].provenance.forward_passes == 1 and explanations[0].provenance.backward_passes == 0
+
+
+def test_the_models_own_basis_is_explained_on_request(example):
+    identity = torch.eye(2).double()
+    apex = apex_of(example.classifier, [[0, 1], [0, 0]], identity_bank=empty_bank(example.classifier, identity))
+    own = apex.using(basis="identity").explain(EXAMPLE, "label 0").evidence
+    torch.testing.assert_close(own.contributions, torch.tensor([2 * 11 / 6, -9 / 6], dtype=torch.float64), **EXACT)
+    assert own.basis == "identity"
+    with pytest.raises(ModelError, match="fit it again"):
+        example.using(basis="identity").explain(EXAMPLE)
+
+
+def test_regions_of_each_view_lie_where_a_tone_sounds():
+    """Physics: a tone in band 3 from 0.5 to 0.7 s excites channel 3 there and nowhere else."""
+    classifier = band_classifier()
+    seconds = torch.arange(8000, dtype=torch.float64) / 8000
+    tone = torch.sin(2 * torch.pi * 1750 * seconds) * ((seconds > 0.5) & (seconds < 0.7))
+    for view in ("square", "time", "frequency", "time-frequency"):
+        apex = apex_of(classifier, torch.zeros(8, 8), view)
+        (shown,) = apex.using(top=1).explain(Waveform(tone, 8000)).evidence.channels
+        assert shown.channel == 3
+        for region in shown.regions:
+            middle_s, middle_hz = (region.start_s + region.end_s) / 2, (region.low_hz + region.high_hz) / 2
+            whole_time, whole_band = region.end_s - region.start_s > 0.9, region.high_hz - region.low_hz > 3900
+            assert whole_time == (view == "frequency" or (view == "time-frequency" and not whole_band))
+            assert whole_band == (view == "time" or (view == "time-frequency" and not whole_time))
+            assert whole_time or 0.5 < middle_s < 0.7
+            assert whole_band or 1500 <= middle_hz <= 2000
+
+
+def test_a_view_has_one_box_and_the_cross_two(example):
+    geometry = example.classifier.geometry(12)
+    boxes = {view: view_regions(geometry, view, (1, 2), 2.0, "x") for view in ("square", "time-frequency")}
+    assert [len(b) for b in boxes.values()] == [1, 2]
+    column, row = boxes["time-frequency"]
+    assert (column.low_hz, column.high_hz) == (0, 500) and (row.start_s, row.end_s) == (0, 0.012)
+    assert {region.weight for b in boxes.values() for region in b} == {2.0}
+
+
+def test_saved_and_loaded_it_says_the_same(example, tmp_path):
+    example.save(tmp_path / "apex")
+    loaded = load_explainer(tmp_path / "apex", classifier=example.classifier, top=2)
+    assert torch.equal(loaded.U, example.U) and torch.equal(loaded.U_inv, example.U_inv)
+    first, second = (a.using(top=2).explain(EXAMPLE).evidence for a in (example, loaded))
+    assert torch.equal(first.contributions, second.contributions) and first.channels == second.channels
+
+
+def test_another_classifier_is_refused(example, tmp_path):
+    example.save(tmp_path / "apex")
+    other = classifier_of(Pooled(linear([[2.0, -1.0], [0.5, 1.5]], [0.3, -0.2])))
+    with pytest.raises(MismatchError, match="fingerprint"):
+        load_explainer(tmp_path / "apex", classifier=other)
+    with pytest.raises(MismatchError):
+        Apex(other, example.U, example.U_inv, example.config, example.bank, {})
+
+
+def test_what_is_not_served_is_said(example):
+    with pytest.raises(TargetError, match="did you mean"):
+        example.explain(EXAMPLE, "lable 1")
+    from earmark.types import Target
+
+    with pytest.raises(TargetError, match="logit and contrast"):
+        example.explain(EXAMPLE, Target(0, "label 0", "prob"))
+    with pytest.raises(InputError, match="top is at least 1"):
+        example.using(top=0)
+
+
+def test_a_batch_says_what_single_clips_say(example):
+    clips = [EXAMPLE, noise(12), noise(12, 2)]
+    batch = torch.cat([example.classifier.prepare(c) for c in clips])
+    together = example.evidence(batch, [None] * 3)
+    for clip, evidence in zip(clips, together, strict=True):
+        alone = example.explain(clip).evidence
+        torch.testing.assert_close(evidence.contributions, alone.contributions, **EXACT)
+        assert evidence.channels[0].regions == alone.channels[0].regions
