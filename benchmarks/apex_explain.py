@@ -2,8 +2,8 @@
 
     python benchmarks/apex_explain.py
 
-Pairs of a plain forward pass and an explanation (without sound and page) take turns on one clip; the ratio is taken pair by
-pair. Also the largest change of a logit, tapped and folded.
+Pairs of a plain forward pass and an explanation (without sound and page) take turns on one clip; the ratio is taken
+pair by pair. Also the largest change of a logit, tapped and folded.
 """
 
 import statistics

@@ -2,9 +2,10 @@
 
     python benchmarks/apex_fit.py [--large]
 
-The plain loop is the published procedure: for every (clip, channel) pair of every minibatch the clip passes the backbone,
-its whole map is transformed, `matrix_exp` is differentiated at each step, and each stage selects anew by a pass over all
-clips. It is timed on a stated number of pairs and scaled by pairs. `--large` adds D = 1024 (about ten minutes).
+The plain loop is the published procedure: for every (clip, channel) pair of every minibatch the clip passes the
+backbone, its whole map is transformed, `matrix_exp` is differentiated at each step, and each stage selects anew by
+a pass over all clips. It is timed on a stated number of pairs and scaled by pairs. `--large` adds D = 1024 (about
+ten minutes).
 """
 
 import argparse

@@ -9,9 +9,14 @@ model's own.
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
+
+from tables import markdown, put
+
+from earmark.classifiers.load import load_classifier
 
 ROTATIONS = {
     1: ("1,2,3", "4", "5"),
@@ -54,8 +59,25 @@ def main() -> None:
             ]
             subprocess.run([str(part) for part in command], check=True)
         accuracies[test] = json.loads((out / "config.json").read_text())["card"]["test"]["accuracy"]
+        print(f"fold {test}: {accuracies[test]:.4f}", flush=True)
+    if len(accuracies) == len(ROTATIONS):
+        put("esc10_folds", "python benchmarks/esc10_folds.py", _table(accuracies))
+
+
+def _table(accuracies: dict[str, float]) -> str:
+    """Returns accuracy by test fold, and for the embedded scenes model what its card says."""
+    scenes = load_classifier("scenes-cnn").card
+    rows = [[fold, f"{100 * value:.2f} %"] for fold, value in sorted(accuracies.items())]
     mean = sum(accuracies.values()) / len(accuracies)
-    print(json.dumps({"accuracy by test fold": accuracies, "mean": mean}, indent=2))
+    spread = statistics.stdev(accuracies.values())
+    rows.append(["mean (standard deviation over folds)", f"{100 * mean:.2f} % ({100 * spread:.2f})"])
+    text = "`esc10-cnn` recipe, accuracy, seed 0; the embedded model is the one tested on fold 5:\n\n"
+    text += markdown(["test fold", "accuracy"], rows)
+    test = scenes["test"]
+    return text + (
+        f"\n\n`scenes-cnn`, macro average precision on {test['n']} fresh scenes (its card): "
+        f"{test['macro_average_precision']:.4f}"
+    )
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python benchmarks/planted.py [--seeds 3]
 
-D = 128 sources, a 4 x 10 map, 3,000 clips (two thirds for training); each source is active with probability .05 at one random
-cell with amplitude U(1, 2), and half of one in the next frame; mixing random orthogonal or `randn/sqrt(D) + I/2`; noise .05.
-A source is found if some channel's row of U M (M the mixing) has it as its largest entry.
+D = 128 sources, a 4 x 10 map, 3,000 clips (two thirds for training); each source is active with probability .05 at
+one random cell with amplitude U(1, 2), and half of one in the next frame; mixing random orthogonal or
+`randn/sqrt(D) + I/2`; noise .05. A source is found if some channel's row of U M (M the mixing) has it as its
+largest entry.
 """
 
 import argparse

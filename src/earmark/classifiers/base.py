@@ -4,7 +4,7 @@ import hashlib
 import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, Literal
 
 import torch
@@ -206,8 +206,8 @@ class Classifier:
         with torch.no_grad():
             shape = self.at(self._noise(), "map").shape[1:]
         like = torch.zeros((), device=self.device, dtype=self.dtype)
-        with self._at_rest():
-            return probe_head(self._head_function, (shape[0], shape[1], shape[2]), self.module, like=like)
+        function = partial(self.logits, at="map")
+        return probe_head(function, (shape[0], shape[1], shape[2]), self.module, like=like)
 
     @cached_property
     def fingerprint(self) -> str:
