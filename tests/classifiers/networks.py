@@ -16,7 +16,7 @@ def seeded(build, seed=0):
         module = build()
         for part in module.modules():
             if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
-                part.running_mean.normal_()
+                part.running_mean.normal_(std=0.1)
                 part.running_var.uniform_(0.5, 2.0)
     return module
 
@@ -143,7 +143,11 @@ class ConvNextBlock(nn.Module):
     def __init__(self, width, scale):
         super().__init__()
         self.depthwise = nn.Conv2d(width, width, 7, padding=3, groups=width)
-        self.norm, self.wide, self.narrow = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.norm, self.wide, self.narrow = (
+            nn.LayerNorm(width),
+            nn.Linear(width, 4 * width),
+            nn.Linear(4 * width, width),
+        )
         self.scale = nn.Parameter(torch.full((width,), scale))
 
     def forward(self, x):

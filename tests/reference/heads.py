@@ -23,6 +23,4 @@ def lift(maps, gamma, beta, eps):
     values = pooled(maps)
     mu = sum(values) / len(values)
     s = math.sqrt(sum((v - mu) ** 2 for v in values) / len(values) + eps)
-    return [
-        [[gamma[k] * (z - mu) / s + beta[k] for z in row] for row in channel] for k, channel in enumerate(maps)
-    ]
+    return [[[gamma[k] * (z - mu) / s + beta[k] for z in row] for row in channel] for k, channel in enumerate(maps)]

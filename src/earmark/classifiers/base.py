@@ -266,7 +266,7 @@ class Classifier:
         except RuntimeError as error:
             raise ModelError(
                 f"{self.name} failed on features of shape {tuple(arranged.shape)} ({error}); the clip may be "
-                "shorter than the model's receptive field: use a longer one."
+                "too short for the model, or not of the one length that it takes: use another length."
             ) from error
         if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] != len(self.labels):
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

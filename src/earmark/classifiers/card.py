@@ -1,5 +1,6 @@
 """The model card of a trained classifier, in plain words."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,19 @@ Made by
 
 def write_card(folder: Path, summary: dict[str, Any], options: dict[str, Any]) -> None:
     """Writes `README.md` and adds folds and scores to `config.json`."""
-    import json
-
     test = summary.get("test")
     data = options["data"] if options["data"].startswith("scenes:") else Path(options["data"]).resolve().name
+    learned, chosen, tested = _parts(options, data)
     text = _CARD.format(
         name=options.get("name") or folder.resolve().name,
         task="several labels per clip" if options["multilabel"] else "one label per clip",
         labels=", ".join(summary["labels"]),
         data=data,
-        folds=f"folds {options['folds']}" if options["folds"] else "all clips but those held out",
-        select=f"folds {options['select_folds']}" if options["select_folds"] else "a fifth of the groups",
+        folds=learned,
+        select=chosen,
         score=summary["score"],
         epoch=summary["epoch"],
-        test="nothing" if not test else _test_line(test, options),
+        test="nothing" if not test else _test_line(test, tested),
         seed=options["seed"],
         command=command_line(options, data),
     )
@@ -65,14 +65,26 @@ def command_line(options: dict[str, Any], data: str) -> str:
     shown = data if data.startswith("scenes:") else f"DATA/{data}"
     parts = [f"earmark train classifier --data {shown} --out MODEL"]
     for key, value in options.items():
-        if key in ("data", "name") or value in (None, False) or defaults.get(key) == value:
+        if key in ("data", "name") or value is None or value is False or _plain(defaults.get(key)) == _plain(value):
             continue
         flag = f"--{key.replace('_', '-')}"
         parts.append(flag if value is True else f"{flag} {value}")
     return " ".join(parts)
 
 
-def _test_line(test: dict[str, Any], options: dict[str, Any]) -> str:
-    where = f"folds {options['test_folds']}" if options["test_folds"] else "fresh scenes"
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _parts(options: dict[str, Any], data: str) -> tuple[str, str, str]:
+    """Returns what was learned from, what chose the epoch, and what was tested on, in words."""
+    if data.startswith("scenes:"):
+        return f"{data.partition(':')[2]} generated scenes", "a fifth as many other scenes", "as many again"
+    learned = f"folds {options['folds']}" if options["folds"] else "all clips but those held out"
+    chosen = f"fold {options['select_folds']}" if options["select_folds"] else "a fifth of the groups"
+    return learned, chosen, f"fold {options['test_folds']}"
+
+
+def _test_line(test: dict[str, Any], where: str) -> str:
     score = ", ".join(f"{k} {v:.4f}" for k, v in test.items() if isinstance(v, float))
     return f"{where}: {score} (N = {test['n']})"

@@ -223,7 +223,7 @@ def _probe_axis(mixed: Tensor, features: Tensor, axis: int, n_probes: int, walke
         raise ModelError("Some map cells do not depend on the features; choose another map layer.")
     centers = _centers(profiles)
     whole = _fields(cells, profiles, 0.0)
-    if walked is not None and _slope(cells, centers) < -0.2 * walked[1]:
+    if walked is not None and n_cells > 3 and _slope(cells, centers) < -0.2 * walked[1]:
         walked = None  # an axis is turned around between the layers that were followed
     start, jump = walked or (whole and whole[:2]) or _guess(cells, profiles, n_cells)
     if whole is not None and whole[:2] == (start, jump):

@@ -23,7 +23,7 @@ TOLERANCE = 1e-4
 
 #: Random maps are tried as they are and this much larger: a rectifier behind a large bias, or a soft limit of logits,
 #: looks affine to small maps.
-SCALES = (1.0, 30.0)
+SCALES = (1.0, 1000.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,8 @@
 
 from dataclasses import asdict, dataclass
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from ..types import Features, Logits, Map
 
@@ -57,7 +58,7 @@ class SmallCnn(nn.Module):
         """Returns logits `[batch, label]` of log-mel features `[batch, mel, frame]`."""
         return self.head(self.backbone(features))
 
-    def backbone(self, features: Features) -> Map:
+    def backbone(self, features: Float[Tensor, "batch mel _"]) -> Map:
         """Returns the map `[batch, channel, freq, frame]`."""
         return self.blocks(self.norm(features)[:, None])
 

@@ -81,12 +81,12 @@ def find_layer(module: nn.Module, name: str) -> nn.Module:
     ModelError
         If there is none; the sentence names close ones.
     """
-    layers = dict(module.named_modules())
-    if name in layers and name:
+    layers = {layer: part for layer, part in module.named_modules() if layer}
+    if name in layers:
         return layers[name]
     import difflib
 
-    near = difflib.get_close_matches(name, layers, n=4, cutoff=0.3) or [n for n in layers if n][-4:]
+    near = difflib.get_close_matches(name, layers, n=4, cutoff=0.3) or list(layers)[-4:]
     raise ModelError(
         f"map_layer {name!r} is no layer of {type(module).__name__}; did you mean {', '.join(map(repr, near))}?"
     )

@@ -35,12 +35,13 @@ class Walk(TorchDispatchMode):
             (shape[1], shape[0]): (columns, rows),
             shape: (rows, columns),
         }
+        self._reached: set[Size] = set()
 
     def lines(self, shape: Size) -> tuple[Line, Line] | None:
         """Returns the lines of both axes of a map of `shape` (freq, frame), or `None` where they are not known."""
-        for size in (shape, shape[::-1]):
+        for size, order in ((shape, (0, 1)), (shape[::-1], (1, 0))):
             place = dict(self._places.get(size) or ())
-            if place and tuple(place) == ((0, 1) if size == shape else (1, 0)):
+            if size in self._reached and tuple(place) == order:
                 return place[0], place[1]
         return None
 
@@ -61,6 +62,7 @@ class Walk(TorchDispatchMode):
                 (axis, (start + shift * jump, jump * stride))
                 for (axis, (start, jump)), (shift, stride) in zip(before, moves, strict=True)
             )
+        self._reached.add(_size(target))
         if self._places.setdefault(_size(target), after) != after:
             self._places[_size(target)] = None
 

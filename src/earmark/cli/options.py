@@ -67,7 +67,7 @@ def with_config(name: str, config: type) -> Callable[[Command], Command]:
             return function(**options, **{name: config(**values)})
 
         parameters = [p for p in _parameters(function) if p.name != name]
-        parameters += [_option(n, hints[n], defaults[n], f"--{n.replace('_', '-')}", help_of.get(n, "")) for n in own]
+        parameters += [_option(n, hints[n], defaults[n], _flag(n, hints[n]), help_of.get(n, "")) for n in own]
         _set_signature(wrapper, parameters)
         return wrapper
 
@@ -124,6 +124,11 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
 def _option(name: str, kind: Any, default: Any, flag: str, text: str) -> inspect.Parameter:
     annotation = Annotated[_cli_type(kind), typer.Option(flag, help=text)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _flag(name: str, kind: Any) -> str:
+    word = name.replace("_", "-")
+    return f"--{word}/--no-{word}" if kind is bool else f"--{word}"
 
 
 def _cli_type(kind: Any) -> Any:

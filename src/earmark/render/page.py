@@ -38,6 +38,7 @@ from .raster import (
 MOST_CHARACTERS = 9_500_000  # of a page
 MOST_SOUND = 8_000_000  # of these, for sounds
 
+_QUIET = 0.2  # evidence with a lower peak can be played louder, too
 _LINES = ("solid", "dashed", "dotted")
 _FOR = COLORS[4]  # heat that speaks for the target
 
@@ -166,6 +167,8 @@ def _sounds(explanation: Explanation, prototypes: dict[str, Waveform]) -> dict[s
     """Returns the sounds of the page by name, in the order in which they matter."""
     gain = _gain(explanation)
     sounds = {name: PageSound(sound.scale(gain), "clip") for name, sound in _clip_sounds(explanation).items()}
+    if 0 < sounds["evidence"].waveform.peak < _QUIET:
+        sounds["evidence-loud"] = excerpt(sounds["evidence"].waveform, ())
     evidence = explanation.evidence
     if not isinstance(evidence, PrototypeEvidence):
         return sounds
@@ -234,7 +237,7 @@ def _summary(explanation: Explanation) -> dict[str, Any]:
         "identity": isinstance(evidence, PrototypeEvidence) and evidence.basis == "identity",
         "n_shown": len(evidence.channels) if isinstance(evidence, PrototypeEvidence) else 0,
         "n_channels": len(evidence.contributions) if isinstance(evidence, PrototypeEvidence) else 0,
-        "covered": f"{100 * evidence.covered:.0f} %" if isinstance(evidence, PrototypeEvidence) else "",
+        "covered": f"{100 * evidence.covered:.0f}\u00a0%" if isinstance(evidence, PrototypeEvidence) else "",
     }
 
 
@@ -285,7 +288,7 @@ def _bars(evidence: PrototypeEvidence) -> dict[str, Any]:
         "zero": 100 * (0 - low) / max(high - low, 1e-30),
         "total": _bar("Sum", total, 0.0, (low, high), places),
         "score": words.number(evidence.score, places),
-        "residual": f"{evidence.residual:.1e}",
+        "residual": f"{evidence.residual:.1g}",
         "additive": evidence.exact,
         "mode": evidence.mode,
     }

@@ -8,7 +8,7 @@ rate, then fewer of them.
 import base64
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..audio.files import encode
@@ -87,6 +87,13 @@ PLANS = (
         True,
         "To keep this page small, only the clip's own sounds are on it: mono, up to 8 kHz, in lossy Ogg Vorbis.",
     ),
+    Plan(
+        (),
+        ("region",),
+        24000,
+        True,
+        "The clip is too long for this page; only excerpts are on it: mono, up to 12 kHz, in lossy Ogg Vorbis.",
+    ),
     Plan((), (), 16000, True, "The clip is too long for its sounds to be on this page."),
 )
 
@@ -95,24 +102,45 @@ def encode_sounds(sounds: Mapping[str, PageSound], budget: int) -> tuple[dict[st
     """Returns data URIs by name, by the first plan whose URIs together stay within `budget` characters."""
     for plan in PLANS:
         uris = _encoded(sounds, plan, budget)
-        if uris is not None:
+        if uris:
             return uris, plan
     return {}, PLANS[-1]
 
 
 def _encoded(sounds: Mapping[str, PageSound], plan: Plan, budget: int) -> dict[str, str] | None:
     """Returns the data URIs of a plan, or `None` as soon as they exceed the budget."""
+    if _expected(sounds, plan) > 1.5 * budget:
+        return None
     uris: dict[str, str] = {}
     size = 0
     for name, sound in sounds.items():
         if sound.kind not in plan.lossless + plan.lossy:
             continue
-        container = "FLAC" if sound.kind in plan.lossless else "OGG"
-        uris[name] = data_uri(encode(_for_page(sound.waveform, plan), container, 16), _MIME[container])
+        uris[name] = _encode(sound, plan)
         size += len(uris[name])
         if size > budget:
             return None
     return uris
+
+
+def _encode(sound: PageSound, plan: Plan) -> str:
+    container = "FLAC" if sound.kind in plan.lossless else "OGG"
+    return data_uri(encode(_for_page(sound.waveform, plan), container, 16), _MIME[container])
+
+
+def _expected(sounds: Mapping[str, PageSound], plan: Plan) -> float:
+    """Returns about how many characters a plan takes, from two seconds in the middle of each sound.
+
+    Encoding minutes of sound only to find that they are too many takes long.
+    """
+    size = 0.0
+    for sound in sounds.values():
+        if sound.kind in plan.lossless + plan.lossy and sound.waveform.duration_s > 8:
+            whole = sound.waveform
+            middle = whole.n_samples // 2
+            part = replace(sound, waveform=whole[middle - whole.sample_rate : middle + whole.sample_rate])
+            size += len(_encode(part, plan)) * whole.duration_s / 2
+    return size
 
 
 def _for_page(waveform: Waveform, plan: Plan) -> Waveform:

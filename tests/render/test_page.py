@@ -1,0 +1,197 @@
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from tests.store import examples
+
+from earmark.render.page import explanation_page, index_page
+from earmark.render.raster import Axes
+
+VOID = {"meta", "img", "input", "br", "link", "source", "hr"}
+
+
+class Reader(HTMLParser):
+    """Collects tags with attributes and the visible text, and checks that tags are closed in order."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.words, self._open = [], [], []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+        self.text = re.sub(r"\s+", " ", "".join(self.words))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if self._open and self._open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module", params=examples.KINDS)
+def page(request):
+    explanation = examples.explanation(request.param)
+    html = explanation_page(explanation)
+    return explanation, html, Reader(html)
+
+
+def test_a_page_asks_for_nothing_outside_itself(page):
+    _, html, reader = page
+    assert "http://" not in html and "https://" not in html and "@import" not in html
+    for _, attrs in reader.tags:
+        assert "srcset" not in attrs and "href" not in attrs
+        assert attrs.get("src", "data:").startswith("data:")
+    assert all(url.startswith("data:") for url in re.findall(r"url\(\s*[\"']?([^\"')]+)", html))
+    assert "link" not in {tag for tag, _ in reader.tags}
+
+
+def test_a_page_can_be_read_by_all(page):
+    _, _, reader = page
+    assert reader.all("html")[0]["lang"] == "en"
+    assert any(attrs.get("name") == "viewport" for attrs in reader.all("meta"))
+    assert all("alt" in attrs for attrs in reader.all("img"))
+    assert all("aria-label" in attrs for attrs in reader.all("audio"))
+    assert reader.all("img")[0]["alt"].startswith("Spectrogram of yard.wav")
+    names = [attrs["id"] for _, attrs in reader.tags if "id" in attrs]
+    assert len(names) == len(set(names))
+
+
+def test_the_headline_says_what_was_heard(page):
+    _, _, reader = page
+    assert "earmark: yard.wav was heard as dog (p = 0.85)" in reader.text
+    assert "the logit of dog, 2.60," in reader.text
+
+
+def test_three_players_and_where_they_are_drawn(page):
+    _, _, reader = page
+    labels = [attrs["aria-label"] for attrs in reader.all("audio")]
+    assert labels[0] == "Original" and "Evidence" in labels and "Complement" in labels
+    places = {attrs.get("id") for attrs in reader.all("div")}
+    assert {attrs["data-plot"] for attrs in reader.all("audio")} <= places
+    assert "FLAC, 16 bit, without loss" in reader.text
+
+
+def test_boxes_lie_at_their_exact_seconds_and_hertz(page):
+    explanation, html, _ = page
+    axes = Axes.of(explanation.waveform)
+    pattern = r'class="box[^"]*" style="left:([\d.]+)%;bottom:([\d.]+)%;width:([\d.]+)%;height:([\d.]+)%'
+    drawn = [tuple(map(float, found)) for found in re.findall(pattern, html)]
+    for region, (left, bottom, width, height) in zip(explanation.regions(), drawn, strict=False):
+        assert left / 100 * axes.duration_s == pytest.approx(region.start_s, abs=1e-5)
+        assert (left + width) / 100 * axes.duration_s == pytest.approx(region.end_s, abs=1e-5)
+        assert bottom / 100 == pytest.approx(axes.y(region.low_hz), abs=1e-5)
+        assert (bottom + height) / 100 == pytest.approx(axes.y(region.high_hz), abs=1e-5)
+    assert len(drawn) >= len(explanation.regions()) > 0
+
+
+def test_regions_and_labels_are_tables_too(page):
+    explanation, _, reader = page
+    first = explanation.regions()[0]
+    assert f"{first.start_s:.3f}" in reader.text and f"{first.end_s:.3f}" in reader.text
+    assert all(label in reader.text for label in examples.LABELS)
+    assert "from 22050 Hz to 16000 Hz for the classifier; sound above 8000 Hz cannot count" in reader.text
+    assert "f" * 64 in reader.text
+
+
+def test_bars_sum_to_the_score():
+    html = explanation_page(examples.explanation("prototypes"))
+    values = [float(v.replace("−", "-")) for v in re.findall(r'<td class="value">([^<]+)</td>', html)]
+    assert values[:2] == [2.0, 0.75]
+    assert sum(values[:-1]) == pytest.approx(values[-1], abs=0.02)
+    text = Reader(html).text
+    assert "own score is 2.60; the sum differs from it by" in text
+    assert "6 other channels (+0.94 and −1.50)" in text
+    bars = [
+        (float(a), float(b))
+        for a, b in re.findall(r'<i class="(?:negative)?" style="left:([\d.]+)%;width:([\d.]+)', html)
+    ]
+    ends = [left + width for left, width in bars]
+    assert bars[1][0] == pytest.approx(ends[0], abs=0.01)  # the second starts where the first ends
+    assert ends[2] == pytest.approx(ends[1], abs=0.01)  # the third takes away, so it ends there
+
+
+def test_channels_are_told_in_words_with_their_training_clips():
+    reader = Reader(explanation_page(examples.explanation("prototypes")))
+    assert "Channel 0 adds +2.00 of 2.60; found at 0.15" in reader.text
+    assert reader.text.count("dog, bark") == 4
+    assert "similarity 0.90 · score 12.50 · purity 0.70" in reader.text
+    labels = [attrs["aria-label"] for attrs in reader.all("audio")]
+    assert labels.count("Region") == labels.count("Whole clip") == 4
+
+
+def test_missing_sound_is_said_and_what_is_known_is_shown():
+    reader = Reader(explanation_page(examples.explanation("prototypes", find_sound=None)))
+    assert reader.text.count("The sound of this training clip is not at hand") == 4
+    assert "its box lies at 0.10–0.20 s, 0–4000 Hz" in reader.text
+    assert "audio/dog-1.ogg" in reader.text
+
+
+def test_a_training_clip_that_is_the_clip_itself_is_called_so():
+    clip = examples.noise()
+    reader = Reader(explanation_page(examples.explanation("prototypes", clip, find_sound=lambda p: clip)))
+    assert "This is the explained clip itself" in reader.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"basis": "identity"}, "the model's own basis, before APEX"),
+        ({"exact": False, "mode": "paper"}, "need not sum to the score"),
+        ({"exact": False, "mode": "signed"}, "what the score loses without that channel"),
+    ],
+)
+def test_what_is_special_is_said(changes, said):
+    assert said in Reader(explanation_page(examples.explanation("prototypes", **changes))).text
+
+
+def test_another_target_is_said_to_be_one():
+    text = Reader(explanation_page(examples.explanation("mask", target=1))).text
+    assert "was heard as dog (p = 0.85)" in text
+    assert "It was not heard as rain (p = 0.13)" in text
+
+
+def test_several_labels_are_named():
+    text = Reader(explanation_page(examples.explanation("mask", task="multilabel"))).text
+    assert "was heard as dog (p = 0.93), rain (p = 0.67)" in text
+    assert "from a probability of 0.5 on" in text
+
+
+def test_everything_is_escaped():
+    nasty = '<script>alert("x")</script>&"\''
+    explanation = examples.explanation("prototypes", name=nasty, labels=(nasty, "b", "c"))
+    explanation = replace(
+        explanation, provenance=replace(explanation.provenance, config={nasty: nasty}, classifier=nasty, method=nasty)
+    )
+    html = explanation_page(explanation)
+    assert "<script>alert" not in html
+    assert html.count("<script") == 1
+    assert nasty in Reader(html).text
+
+
+def test_a_long_loud_clip_with_many_prototypes_stays_below_10_mb():
+    clip = examples.noise(30.0, 48000, 2)
+    training = examples.noise(5.0, 44100, 2, seed=3)
+    explanation = examples.explanation(
+        "prototypes", clip, n_channels=4, n_prototypes=4, find_sound=lambda prototype: training
+    )
+    html = explanation_page(explanation)
+    assert len(html.encode()) < 10_000_000
+    assert "To keep this page small" in html and "lossy" in html
+
+
+def test_the_index_leads_to_each_label():
+    html = index_page("a & b.wav", [("dog", 0.9, "dog"), ("<rain>", 0.7, "_rain_ 50%")])
+    reader = Reader(html)
+    assert [attrs["href"] for attrs in reader.all("a")] == ["dog/index.html", "_rain_%2050%25/index.html"]
+    assert "a & b.wav was heard as 2 labels" in reader.text and "<rain>" in reader.text
+    assert "http" not in html.replace("http-equiv", "")
