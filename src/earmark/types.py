@@ -229,7 +229,10 @@ def label_index(label: str | int, labels: Sequence[str]) -> int:
 
 
 def seeded(seed: int, *parts: int) -> torch.Generator:
-    """Returns a generator of its own for `seed` and what it is for; the global one is never touched."""
+    """Returns a generator of its own for `seed` and what it is for; the global one is never touched.
+
+    Zeros at the end of `parts` do not count: `(seed, 1)` and `(seed, 1, 0)` are the same.
+    """
     import numpy as np
 
     state = np.random.SeedSequence([seed, *parts]).generate_state(2, np.uint32)

@@ -2,10 +2,10 @@ import librosa
 import numpy as np
 import pytest
 import torch
+from tests.reference import mel as twin
 
 from earmark.audio import mel
 from earmark.errors import InputError
-from tests.reference import mel as twin
 
 BANKS = [
     (32000, 1024, 64, 50.0, 14000.0),

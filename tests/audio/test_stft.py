@@ -2,10 +2,10 @@ import librosa
 import numpy as np
 import pytest
 import torch
+from tests.reference import stft as twin
 
 from earmark.audio.stft import Stft
 from earmark.errors import InputError
-from tests.reference import stft as twin
 
 
 def noise(n_samples, batch=1, dtype=torch.float32):

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from tests.classifiers import networks
 from torch import nn
 
 from earmark.audio.waveform import Waveform
@@ -10,7 +11,6 @@ from earmark.classifiers.front_ends import LogMel
 from earmark.classifiers.wrap import wrap
 from earmark.errors import ModelError
 from earmark.testing.toys import PowerSpectrogram, band_classifier
-from tests.classifiers import networks
 
 
 def sounds(n_samples=4000, batch=3, dtype=torch.float32):
@@ -47,7 +47,7 @@ def assert_same(before, after):
 HEADS = ["gap_linear", "gap_batch_norm_stack", "gap_layer_norm", "flatten_linear", "relu_mlp", "max_pool"]
 
 
-# The chain -----------------------------------------------------------------------------------------------------------
+# The chain --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -122,7 +122,7 @@ def test_sounds_are_prepared_as_mono_at_the_classifiers_rate():
     stereo = np.stack([np.sin(2 * np.pi * 500 * seconds), np.zeros(44100)])
     samples = c.prepare(Waveform(stereo, 44100))
     assert samples.shape == (1, 8000)
-    expected = 0.5 * torch.sin(2 * torch.pi * 500 * torch.arange(8000) / 8000)
+    expected = 0.5 * torch.sin(2 * torch.pi * 500 * torch.arange(8000, dtype=torch.float64) / 8000).float()
     torch.testing.assert_close(samples[0, 1000:-1000], expected[1000:-1000], rtol=0, atol=1e-4)  # resampled float32
 
 
@@ -160,7 +160,7 @@ def test_grids():
     assert float(grid.seconds[1]) == pytest.approx(0.008)
 
 
-# What is done to a module is undone ------------------------------------------------------------------------------------
+# What is done to a module is undone -------------------------------------------------------------
 
 
 def busy_module():
@@ -258,7 +258,7 @@ def test_a_front_end_with_layers_is_put_to_rest_too():
     assert changed.fingerprint != c.fingerprint
 
 
-# Fingerprints ----------------------------------------------------------------------------------------------------------
+# Fingerprints -----------------------------------------------------------------------------------
 
 
 def fingerprint(change=lambda module: None, labels=("a", "b", "c"), front_end=None, **options):
@@ -308,7 +308,7 @@ def test_fingerprints_change_with_labels_front_end_task_layer_and_axes():
     assert len(set(found)) == len(found)
 
 
-# Errors ----------------------------------------------------------------------------------------------------------------
+# Errors -----------------------------------------------------------------------------------------
 
 
 def test_stages_that_do_not_exist_are_refused():

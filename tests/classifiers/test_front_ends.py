@@ -2,11 +2,11 @@ import librosa
 import numpy as np
 import pytest
 import torch
+from tests.reference import mel as twin
 
 from earmark.audio.stft import Stft
 from earmark.classifiers.front_ends import FrontEnd, LogMel, LogMelConfig, front_end_from_dict, is_invertible
 from earmark.errors import InputError, ModelError
-from tests.reference import mel as twin
 
 SMALL = LogMelConfig(sample_rate=8000, n_fft=128, hop_length=32, n_mels=12, low_hz=60.0)
 KINDS = {

@@ -3,6 +3,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from tests.classifiers import networks
+from tests.reference import geometry as twin
 from torch import nn
 
 from earmark.audio.waveform import Waveform
@@ -13,8 +15,6 @@ from earmark.classifiers.walk import Walk
 from earmark.classifiers.wrap import wrap
 from earmark.errors import ModelError
 from earmark.testing.toys import band_classifier
-from tests.classifiers import networks
-from tests.reference import geometry as twin
 
 SMALL = SmallCnnConfig(channels=(8, 8, 16, 16))
 STACKS = {
@@ -33,7 +33,7 @@ def lines(*axes):
     return [(axis.start, axis.jump, axis.n_cells) for axis in axes]
 
 
-# Probing ---------------------------------------------------------------------------------------------------------
+# Probing ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed, scale", [*itertools.product(range(2), (1e-6, 0.1, 1.0))])
@@ -149,7 +149,7 @@ def test_other_lengths_are_confirmed_without_probing():
     assert confirm_frames(lambda x: network.backbone(x).roll(1, 3), (64, 180), known, like=torch.zeros(())) is None
 
 
-# The walk --------------------------------------------------------------------------------------------------------
+# The walk ---------------------------------------------------------------------------------------
 
 
 def walked(module, shape):
@@ -196,7 +196,7 @@ def test_the_walk_tells_axes_apart():
     assert walk.lines((44, 9)) is None
 
 
-# Cells, seconds and hertz ------------------------------------------------------------------------------------------
+# Cells, seconds and hertz -----------------------------------------------------------------------
 
 
 def axis(**changes):
@@ -282,7 +282,7 @@ def test_maps_without_frequency():
     ]
 
 
-# Sound -------------------------------------------------------------------------------------------------------------
+# Sound ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cell", [1, 6, 13])

@@ -1,12 +1,12 @@
 import pytest
 import torch
+from tests.classifiers import networks
+from tests.reference import heads as twin
 from torch import nn
 
 from earmark.classifiers.heads import probe_head
 from earmark.classifiers.wrap import wrap
 from earmark.errors import ModelError
-from tests.classifiers import networks
-from tests.reference import heads as twin
 
 LINEAR = ["gap_linear", "gap_batch_norm_stack", "conv_mean", "PerCell", "flatten_linear"]
 BENT = ["relu_mlp", "biased_mlp", "max_pool", "relu_first", "gelu_mlp", "SoftLimit"]

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from tests.classifiers import networks
 from torch import nn
 
 from earmark.audio.waveform import Waveform
 from earmark.classifiers.wrap import wrap
 from earmark.errors import ModelError
-from tests.classifiers import networks
 
 
 def build(labels=("a", "b", "c"), module=None, front_end=None, **options):

@@ -59,7 +59,9 @@ def test_every_kind_is_drawn(kind):
 
 
 def test_a_figure_says_where_sound_is_not_at_hand():
-    figure = draw_explanation(examples.explanation("prototypes", find_sound=None))
+    pictures = {examples.prototype(0, 0).sha256: torch.zeros(64, 40, dtype=torch.uint8)}
+    figure = draw_explanation(examples.explanation("prototypes", find_sound=None, pictures=pictures))
+    assert [len(axes.images) for axes in figure.axes] == [1, 2, 1, 0, 2, 0, 0]
     assert "sound not at hand" in [text.get_text() for axes in figure.axes for text in axes.texts]
 
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+import torch
 from tests.store import examples
 
 from earmark.render.page import explanation_page, index_page
@@ -134,6 +135,14 @@ def test_missing_sound_is_said_and_what_is_known_is_shown():
     assert reader.text.count("The sound of this training clip is not at hand") == 4
     assert "its box lies at 0.10–0.20 s, 0–4000 Hz" in reader.text
     assert "audio/dog-1.ogg" in reader.text
+
+
+def test_a_small_picture_stands_in_for_missing_sound():
+    picture = torch.zeros(64, 40, dtype=torch.uint8)
+    pictures = {examples.prototype(0, 1).sha256: picture}
+    reader = Reader(explanation_page(examples.explanation("prototypes", find_sound=None, pictures=pictures)))
+    assert reader.text.count("so the picture is coarse") == 1
+    assert sum("training clip" in attrs["alt"] for attrs in reader.all("img")) == 1
 
 
 def test_a_training_clip_that_is_the_clip_itself_is_called_so():

@@ -105,3 +105,17 @@ def test_signed_colors_are_clear_in_the_middle():
     assert palette[middle[0]][3] == palette[middle[2]][3] == 217
     assert palette[middle[1]][3] <= 2
     assert len(palette) == raster.N_LEVELS
+
+
+def test_a_small_picture_lies_at_its_own_frequencies():
+    own = examples.geometry(0.5)
+    picture = torch.zeros(64, 40, dtype=torch.uint8)
+    picture[20] = 255
+    axes = Axes(0.5, 8000.0)
+    db = raster.picture_decibels(picture, own.row_edges_hz, axes, 128)
+    assert db.shape == (128, 40)
+    low, high = own.row_edges_hz[20:22]
+    bright = (db[:, 7] > -1).nonzero().flatten()
+    edges = axes.hz_edges(128)
+    assert len(bright) and low <= edges[bright[0]] + 1 and edges[bright[-1] + 1] - 1 <= high
+    assert float(db[0, 0]) == -raster.RANGE_DB

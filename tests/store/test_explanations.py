@@ -130,6 +130,20 @@ def test_prototype_sounds_are_found_in_the_folder_wherever_it_is(tmp_path):
     assert "not at hand" in index[2]["note"]
 
 
+def test_small_pictures_come_back(tmp_path):
+    explanation = examples.explanation("prototypes")
+    loaded = load_explanation(save_explanation(explanation, tmp_path / "out", page=False))
+    assert loaded.evidence.pictures.keys() == explanation.evidence.pictures.keys()
+    for sha256, picture in explanation.evidence.pictures.items():
+        assert torch.equal(loaded.evidence.pictures[sha256], picture)
+
+
+def test_a_page_is_made_unless_it_is_not_wanted(tmp_path):
+    for page in (True, False):
+        folder = save_explanation(examples.explanation("mask"), tmp_path / str(page), page=page)
+        assert (folder / "index.html").exists() == page
+
+
 def test_a_prototypes_region_keeps_its_band_and_loses_the_rest(tmp_path):
     seconds = torch.arange(4000) / 8000
     low, high = (torch.sin(2 * math.pi * hz * seconds)[None] * 0.4 for hz in (700, 3000))

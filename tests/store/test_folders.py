@@ -7,7 +7,7 @@ OURS = ("marker.json", "data.txt")
 
 
 def fill(folder, text):
-    with replacing(folder, "marker.json", OURS) as part:
+    with replacing(folder, ("marker.json",), OURS) as part:
         (part / "data.txt").write_text(text)
         (part / "marker.json").write_text("{}")
 
@@ -38,7 +38,7 @@ def test_our_folder_is_replaced_and_a_persons_notes_are_kept(tmp_path):
 
 def test_after_an_error_all_is_as_it_was(tmp_path):
     fill(tmp_path / "out", "one")
-    with pytest.raises(RuntimeError), replacing(tmp_path / "out", "marker.json", OURS) as part:
+    with pytest.raises(RuntimeError), replacing(tmp_path / "out", ("marker.json",), OURS) as part:
         (part / "data.txt").write_text("half")
         raise RuntimeError
     assert (tmp_path / "out" / "data.txt").read_text() == "one"

@@ -76,17 +76,14 @@ def write_explanations(
     method: "Explainer", waveform: Any, folder: Path, name: str, target: str | None, against: str | None
 ) -> dict[str, Any]:
     """Writes one folder, or one per label where a multi-label classifier heard several, and says what was heard."""
+    from ..store.explanations import save_explanations
+
     began = time.perf_counter()
     if target is None and against is None:
         explanations = method.explain_all(waveform, name=name)
     else:
         explanations = [method.explain(waveform, target, against=against, name=name)]
-    several = len(explanations) > 1
-    folders = [folder / _file_name(e.target.label) if several else folder for e in explanations]
-    for explanation, place in zip(explanations, folders, strict=True):
-        explanation.save(place)
-    if several:
-        _write_index(folder, name, explanations)
+    folders = save_explanations(explanations, folder)
     first = explanations[0]
     if first.provenance.resampled_from:
         say(f"{name}: resampled from {first.provenance.resampled_from} to {first.grid.sample_rate} Hz to be classified")
@@ -138,21 +135,6 @@ def _summary(explanation: "Explanation", folder: Path) -> dict[str, Any]:
         "folder": str(folder),
         "regions": [region.to_dict() for region in explanation.regions()],
     }
-
-
-def _write_index(folder: Path, name: str, explanations: "list[Explanation]") -> None:
-    from ..render.page import index_page
-
-    rows = [
-        (e.target.label, float(e.prediction.probs[e.target.index]), _file_name(e.target.label)) for e in explanations
-    ]
-    (folder / "index.html").write_text(index_page(name, rows))
-
-
-def _file_name(label: str) -> str:
-    """Returns a label as the name of a folder."""
-    safe = "".join(c if c.isalnum() or c in "-_. " else "_" for c in label).strip(". ")
-    return safe[:80] or "label"
 
 
 def _given(values: dict[str, Any], inputs: list[Path]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ..explanation import Attribution, Explanation, PrototypeEvidence
 from ..prototypes.bank import Prototype
 from ..types import Region
 from . import words
-from .raster import RANGE_DB, Axes, Heat, Pixels, decibels, grid_heat, map_heat, mels
+from .raster import RANGE_DB, Axes, Heat, Pixels, decibels, grid_heat, map_heat, mels, picture_decibels
 
 #: Told apart by people with any color vision (after Okabe and Ito), bright enough for a dark spectrogram.
 COLORS = ("#56c8ff", "#ffd21f", "#3ddc97", "#ff8fc7", "#ff9f1c", "#c9b6ff", "#ffffff", "#e8604c")
@@ -157,14 +157,21 @@ def _figure(inches: tuple[float, float]) -> Any:
 
 def _draw(plot: Any, waveform: Waveform, axes: Axes, *, heat: Heat | None = None, columns: int = _COLUMNS) -> None:
     """Draws the spectrogram in magma, or in gray where heat lies over it, and the ticks."""
-    extent = (0.0, axes.duration_s, 0.0, mels(axes.top_hz))
-    look = {"extent": extent, "origin": "lower", "aspect": "auto"}
-    db = decibels(waveform, axes, columns, _ROWS)
-    plot.imshow(db.numpy(), cmap="gray" if heat else "magma", vmin=-RANGE_DB, vmax=0, interpolation="nearest", **look)
+    _draw_decibels(plot, decibels(waveform, axes, columns, _ROWS), axes, "gray" if heat else "magma")
     if heat:
         values = heat(axes, columns // 3, _ROWS // 2).clamp(-1, 1)
-        plot.imshow(values.numpy(), cmap="PuOr_r", vmin=-1, vmax=1, alpha=0.75 * values.abs().numpy(), **look)
+        look = {"cmap": "PuOr_r", "vmin": -1, "vmax": 1, "alpha": 0.75 * values.abs().numpy()}
+        plot.imshow(values.numpy(), **look, **_placed(axes))
     _draw_ticks(plot, axes)
+
+
+def _draw_decibels(plot: Any, db: Pixels, axes: Axes, colors: str = "magma") -> None:
+    look = {"cmap": colors, "vmin": -RANGE_DB, "vmax": 0, "interpolation": "nearest"}
+    plot.imshow(db.numpy(), **look, **_placed(axes))
+
+
+def _placed(axes: Axes) -> dict[str, Any]:
+    return {"extent": (0.0, axes.duration_s, 0.0, mels(axes.top_hz)), "origin": "lower", "aspect": "auto"}
 
 
 def _draw_ticks(plot: Any, axes: Axes) -> None:
@@ -210,9 +217,21 @@ def _draw_prototype(plot: Any, evidence: PrototypeEvidence, prototype: Prototype
     sound = evidence.find_sound(prototype) if evidence.find_sound else None
     plot.set_title(f"{prototype.label} #{prototype.rank + 1}", fontsize=8, loc="left")
     if sound is None:
-        plot.text(0.5, 0.5, "sound not at hand", ha="center", va="center", fontsize=8, transform=plot.transAxes)
-        _draw_ticks(plot, Axes(prototype.duration_s, evidence.geometry.row_edges_hz[-1]))
+        _draw_without_sound(plot, evidence, prototype)
     else:
         _draw(plot, sound, Axes.of(sound), columns=300)
     for region in prototype.regions:
         _draw_box(plot, Mark(region, color, "", ""))
+
+
+def _draw_without_sound(plot: Any, evidence: PrototypeEvidence, prototype: Prototype) -> None:
+    """Draws the small picture of a prototype, if there is one, and says that its sound is not at hand."""
+    edges = evidence.geometry.row_edges_hz
+    axes = Axes(prototype.duration_s, edges[-1])
+    picture = evidence.pictures.get(prototype.sha256)
+    if picture is not None:
+        _draw_decibels(plot, picture_decibels(picture, edges, axes, _ROWS // 2), axes)
+    style = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+    at = {"ha": "center", "va": "center", "fontsize": 8, "transform": plot.transAxes}
+    plot.text(0.5, 0.5, "sound not at hand", bbox=style, **at)
+    _draw_ticks(plot, axes)

@@ -26,11 +26,13 @@ from .raster import (
     RANGE_DB,
     Axes,
     Heat,
+    Pixels,
     color_palette,
     decibels,
     heat_palette,
     inside,
     levels,
+    picture_decibels,
     png,
     signed_palette,
 )
@@ -389,7 +391,7 @@ def _plot(
     heard_hz: float = math.inf,
 ) -> Plot:
     """Returns a plot of `size` (columns, rows); without a sound it is empty but for its boxes."""
-    image = "" if waveform is None else _spectrogram_uri(waveform, axes, size)
+    image = "" if waveform is None else _spectrogram_uri(decibels(waveform, axes, *size))
     few = size[0] < 600
     return Plot(
         name,
@@ -422,9 +424,8 @@ def _boxes(drawn: Iterable[Mark], axes: Axes) -> tuple[dict[str, Any], ...]:
     return tuple(boxes)
 
 
-def _spectrogram_uri(waveform: Waveform, axes: Axes, size: tuple[int, int]) -> str:
-    steps = levels(decibels(waveform, axes, *size), -RANGE_DB, 0.0)
-    return data_uri(png(steps, color_palette("magma")), "image/png")
+def _spectrogram_uri(db: Pixels) -> str:
+    return data_uri(png(levels(db, -RANGE_DB, 0.0), color_palette("magma")), "image/png")
 
 
 def _heats(explanation: Explanation) -> dict[str, str]:
@@ -501,12 +502,17 @@ def _prototype_card(
     color = COLORS[at[0] % len(COLORS)]
     boxes = [Mark(region, color, "", "Region") for region in prototype.regions]
     place = words.where(prototype.regions, words.whole(explanation, prototype.duration_s))
-    alt = f"Spectrogram of the training clip {prototype.clip_id}; channel {channel.channel} is found {place}."
+    plot = _plot(_name(*at), sound, axes, boxes, "", size)
+    if sound is None and (picture := by_channels(explanation).pictures.get(prototype.sha256)) is not None:
+        edges = by_channels(explanation).geometry.row_edges_hz
+        plot = replace(plot, image=_spectrogram_uri(picture_decibels(picture, edges, axes, size[1])))
+    what = "Spectrogram" if plot.image else "Box"
+    alt = f"{what} of the training clip {prototype.clip_id}; channel {channel.channel} is found {place}."
     return {
         "id": _name(*at),
         "at_hand": sound is not None,
         "itself": sound is not None and torch.equal(sound.samples, explanation.waveform.samples),
-        "plot": _plot(_name(*at), sound, axes, boxes, alt, size),
+        "plot": replace(plot, alt=alt),
         "label": prototype.label.replace(";", ", ") or "no label",
         "sign": prototype.sign,
         "clip_id": prototype.clip_id,

@@ -6,7 +6,7 @@ edges: what lies in a cell is averaged over it, so that nothing thin is missed a
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -103,6 +103,22 @@ def decibels(waveform: Waveform, axes: Axes, columns: int, rows: int) -> Pixels:
     pooled = overlap(axes.hz_edges(rows), bin_edges).float() @ power
     db = power_to_db(pooled[None], top_db=RANGE_DB)[0]
     return (db - db.max()).clamp(-RANGE_DB, 0) if float(pooled.max()) > 0 else torch.full_like(db, -RANGE_DB)
+
+
+def picture_decibels(
+    picture: UInt8[Tensor, "freq frame"], row_edges_hz: Sequence[float], axes: Axes, rows: int
+) -> Pixels:
+    """Returns a prototype's small picture on the rows of a plot, as decibels would lie there.
+
+    Parameters
+    ----------
+    picture
+        Features in 256 steps, which are drawn over the range of a spectrogram.
+    row_edges_hz
+        Where its rows lie, one more than rows.
+    """
+    share = overlap(axes.hz_edges(rows), torch.tensor(row_edges_hz, dtype=torch.float64))
+    return (share @ (picture.double() / 255) - 1).float() * RANGE_DB
 
 
 def _column_power(samples: Float[Tensor, " sample"], columns: int, n_fft: int) -> Float[Tensor, "freq column"]:

@@ -6,7 +6,7 @@ steps, evidence and complement add up to the original, sample by sample.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from ..classifiers.base import Grid
 from ..errors import InputError, MismatchError
 from ..explanation import EVIDENCE, Explanation, PrototypeEvidence, Provenance, Resynthesis
 from ..masking import common_gain
-from ..render.page import explanation_page
+from ..render.page import explanation_page, index_page
 from ..types import Prediction, Target
 from .folders import check_free, replacing
 from .sounds import FolderSounds, check_flac, save_prototypes, to_steps, write_flac
@@ -30,9 +30,11 @@ from .tables import audacity_labels, raven_table
 
 SCHEMA = 1
 MARKER = "explanation.json"
+LIST = "explanations.json"  # of a folder with one explanation per label
 OURS = (
     "index.html",
     MARKER,
+    LIST,
     "tensors.safetensors",
     "original.flac",
     "evidence.flac",
@@ -62,10 +64,10 @@ def save_explanation(explanation: Explanation, folder: str | Path, *, page: bool
     """
     folder = Path(folder)
     check_flac(explanation.waveform)
-    check_free(folder, MARKER)
+    check_free(folder, (MARKER, LIST))
     explanation = _finding_once(explanation)
     about, tensors = _parts(explanation)
-    with replacing(folder, MARKER, OURS) as part:
+    with replacing(folder, (MARKER, LIST), _ours(folder)) as part:
         save_file(tensors, part / "tensors.safetensors")
         _save_sounds(explanation, about["provenance"]["gain"], part)
         if isinstance(explanation.evidence, PrototypeEvidence):
@@ -77,6 +79,43 @@ def save_explanation(explanation: Explanation, folder: str | Path, *, page: bool
             _write(part / "index.html", explanation_page(explanation))
         _write(part / MARKER, _json(about))
     return folder
+
+
+def save_explanations(explanations: Sequence[Explanation], folder: str | Path, *, page: bool = True) -> list[Path]:
+    """Writes the explanations of one clip: one into `folder`, several into folders in it that are named by label.
+
+    With several, `index.html` leads to their pages and `explanations.json` lists their folders.
+
+    Returns
+    -------
+    folders
+        One for each explanation, in their order.
+    """
+    folder = Path(folder)
+    if len(explanations) == 1:
+        return [save_explanation(explanations[0], folder, page=page)]
+    names = [_label_folder(explanation.target.label) for explanation in explanations]
+    with replacing(folder, (MARKER, LIST), _ours(folder)) as part:
+        for explanation, name in zip(explanations, names, strict=True):
+            save_explanation(explanation, part / name, page=page)
+        probs = [float(e.prediction.probs[e.target.index]) for e in explanations]
+        labels = [e.target.label for e in explanations]
+        _write(part / "index.html", index_page(explanations[0].name, list(zip(labels, probs, names, strict=True))))
+        _write(part / LIST, _json({"schema": SCHEMA, "folders": names}))
+    return [folder / name for name in names]
+
+
+def _label_folder(label: str) -> str:
+    """Returns a label as the name of a folder."""
+    safe = "".join(c if c.isalnum() or c in "-_. " else "_" for c in label).strip(". ")
+    return safe[:80] or "label"
+
+
+def _ours(folder: Path) -> tuple[str, ...]:
+    """Returns what earmark wrote into a folder, the folders of labels among them."""
+    path = folder / LIST
+    names = json.loads(path.read_text(encoding="utf-8"))["folders"] if path.is_file() else []
+    return (*OURS, *names)
 
 
 def load_explanation(folder: str | Path) -> Explanation:

@@ -9,7 +9,7 @@ from ..errors import InputError
 
 
 @contextmanager
-def replacing(folder: Path, marker: str, ours: tuple[str, ...]) -> Iterator[Path]:
+def replacing(folder: Path, markers: tuple[str, ...], ours: tuple[str, ...]) -> Iterator[Path]:
     """Gives an empty folder to write into, and puts it in place of `folder` when all is written.
 
     It is written beside its place as `.<name>.part`. An older folder is moved to `.<name>.old` for the moment of the
@@ -18,9 +18,9 @@ def replacing(folder: Path, marker: str, ours: tuple[str, ...]) -> Iterator[Path
     Parameters
     ----------
     folder
-        Where it belongs: nothing, an empty folder, or one that holds `marker`.
-    marker
-        The file by which a folder that earmark wrote is known.
+        Where it belongs: nothing, an empty folder, or one that holds one of `markers`.
+    markers
+        The files by which a folder that earmark wrote is known.
     ours
         Names that earmark writes, which are not carried over.
 
@@ -30,7 +30,7 @@ def replacing(folder: Path, marker: str, ours: tuple[str, ...]) -> Iterator[Path
         If `folder` is a file, or a folder that was not written by earmark.
     """
     folder = folder.resolve()
-    check_free(folder, marker)
+    check_free(folder, markers)
     folder.parent.mkdir(parents=True, exist_ok=True)
     part, old = (folder.with_name(f".{folder.name}.{ending}") for ending in ("part", "old"))
     shutil.rmtree(part, ignore_errors=True)
@@ -42,7 +42,7 @@ def replacing(folder: Path, marker: str, ours: tuple[str, ...]) -> Iterator[Path
         shutil.rmtree(part, ignore_errors=True)
 
 
-def check_free(folder: Path, marker: str) -> None:
+def check_free(folder: Path, markers: tuple[str, ...]) -> None:
     """Refuses a place that holds something else.
 
     Raises
@@ -52,9 +52,9 @@ def check_free(folder: Path, marker: str) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, and a folder is to be written there; choose another place.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / marker).is_file():
+    if folder.is_dir() and any(folder.iterdir()) and not any((folder / marker).is_file() for marker in markers):
         raise InputError(
-            f"{folder} holds other files and no {marker}, so it was not written by earmark and is left alone; "
+            f"{folder} holds other files and no {markers[0]}, so it was not written by earmark and is left alone; "
             "choose a new or an empty folder."
         )
 
