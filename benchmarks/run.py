@@ -7,7 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = [["apex_explain.py"], ["apex_fit.py", "--large"], ["planted.py"], ["known_evidence.py"], ["esc10_folds.py"]]
+SCRIPTS = [
+    ["silence.py"],
+    ["apex_explain.py"],
+    ["apex_fit.py", "--large"],
+    ["planted.py"],
+    ["known_evidence.py"],
+    ["esc10_folds.py"],
+]
 
 if __name__ == "__main__":
     for script, *options in SCRIPTS:

@@ -120,7 +120,7 @@ def test_edges_are_raised_cosines_of_half_the_width():
 
 
 def test_neighboring_boxes_share_their_edge():
-    """Two boxes of equal width that meet, over the whole clip and band, let everything through but a dip of one half."""
+    """Two boxes of equal width that meet let everything through, but for a dip of one half where they meet."""
     grid = Grid(RATE, RATE, STFT)
     gain = region_gain([Region(0, 0.5, 0, 16000), Region(0.5, 1, 0, 16000)], grid)
     assert gain.min() == pytest.approx(0.5, abs=0.01)

@@ -84,7 +84,7 @@ def test_a_target_is_meant_by_name_position_or_nothing():
 def test_labels_that_do_not_exist_are_refused():
     with pytest.raises(TargetError, match=r"'sirene' is unknown.*did you mean 'siren'"):
         label_index("sirene", LABELS)
-    with pytest.raises(TargetError, match="'xyz' is unknown.*'dog', 'rain', 'siren', 'clock'"):
+    with pytest.raises(TargetError, match=r"'xyz' is unknown.*'dog', 'rain', 'siren', 'clock'"):
         label_index("xyz", LABELS)
     for index in (-1, 4):
         with pytest.raises(TargetError, match="has labels 0 to 3"):

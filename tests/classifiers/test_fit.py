@@ -92,14 +92,14 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
 def kill_after(steps):
     def progress(done, _all, _values):
         if done == steps:
-            raise Killed
+            raise KilledError
 
     return progress
 
@@ -110,7 +110,7 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path, steps, first):
     loop = LoopConfig(4, batch_size=8)
     whole = fit(tmp_path / "whole", loop=loop)
     state = torch.get_rng_state()
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         fit(tmp_path / "killed", loop=loop, progress=kill_after(steps))
     assert torch.equal(torch.get_rng_state(), state)
     assert not (tmp_path / "killed" / "config.json").exists()
@@ -135,7 +135,7 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path, steps, first):
     ids=lambda changes: next(iter(changes)),
 )
 def test_an_unfinished_training_with_other_settings_is_refused(tmp_path, changes):
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         fit(tmp_path, loop=LoopConfig(4, batch_size=8), progress=kill_after(4))
     with pytest.raises(MismatchError, match="unfinished training with other settings"):
         fit(tmp_path, **{"loop": LoopConfig(4, batch_size=8), **changes})

@@ -1,3 +1,5 @@
+import itertools
+
 import torch
 
 from earmark.classifiers.small import SmallCnn, SmallCnnConfig, n_parameters
@@ -17,7 +19,7 @@ def test_shapes_of_the_default():
 def test_number_of_parameters():
     """Counted by hand: two batch-normed convolutions per block, one norm before, one linear layer behind."""
     widths, count = (1, 4, 8), 2 * 16
-    for a, b in zip(widths[:-1], widths[1:], strict=True):
+    for a, b in itertools.pairwise(widths):
         count += 9 * a * b + 2 * b + 9 * b * b + 2 * b
     count += 8 * 3 + 3
     assert n_parameters(SmallCnn(SmallCnnConfig(16, 3, (4, 8)))) == count

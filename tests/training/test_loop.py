@@ -99,14 +99,14 @@ def test_progress_counts_all_steps(tmp_path):
     assert seen == [(i, 9, {"loss"}) for i in range(1, 10)]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
 def kill_at(step):
     def progress(done, _all, _values):
         if done == step:
-            raise Killed
+            raise KilledError
 
     return progress
 
@@ -115,7 +115,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     whole = Job()
     expected = whole.run(tmp_path / "whole")
     job = Job()
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         job.run(tmp_path / "killed", progress=kill_at(8))
     again = Job(scores=(2.0,))  # the two validated epochs are in the checkpoint
     with torch.no_grad():
@@ -137,7 +137,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
 
 
 def test_other_settings_are_refused(tmp_path):
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         Job().run(tmp_path, progress=kill_at(5), settings={"clip_s": 5.0})
     for config, settings in ((LoopConfig(4), {"clip_s": 5.0}), (CONFIG, {"clip_s": 4.0}), (CONFIG, None)):
         with pytest.raises(MismatchError, match="finish it with its own settings or choose another folder"):

@@ -24,7 +24,7 @@ def command(function: Command) -> Callable[..., None]:
     """Returns the function that typer calls: the same options, and the shared ones."""
 
     @functools.wraps(function)
-    def wrapper(*, as_json: bool, debug: bool, params: Path | None, ctx: typer.Context, **options: Any) -> None:
+    def wrapper(*, as_json: bool, debug: bool, params: Path | None, **options: Any) -> None:
         try:
             result = function(**options)
         except Exception as error:
@@ -40,7 +40,6 @@ def command(function: Command) -> Callable[..., None]:
         _option("as_json", bool, False, "--json", "Print one JSON object on standard output."),
         _option("debug", bool, False, "--debug", "Show the traceback of an error."),
         _params_option(),
-        inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
     ]
     _set_signature(wrapper, [*_parameters(function), *shared])
     return wrapper
@@ -95,7 +94,7 @@ def _report(error: Exception, as_json: bool) -> int:
 
 
 def _params_option() -> inspect.Parameter:
-    def load(ctx: typer.Context, value: Path | None) -> Path | None:
+    def load(ctx, value):  # typer knows them by their order
         if value is not None and not ctx.resilient_parsing:
             try:
                 ctx.default_map = json.loads(value.read_text())["options"]

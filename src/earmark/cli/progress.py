@@ -3,11 +3,12 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .options import is_terminal, say
 
 
+@runtime_checkable
 class Report(Protocol):
     """Takes steps done, steps in all, and values worth showing."""
 

@@ -24,9 +24,9 @@ def pointing(values: Values, truth: Truth, tolerance: tuple[int, int] = (0, 0)) 
         Bins and frames by which the truth is widened on each side.
     """
     rows, columns = tolerance
-    wide = torch.nn.functional.max_pool2d(
-        truth.float()[:, None], (2 * rows + 1, 2 * columns + 1), 1, (rows, columns)
-    )[:, 0]
+    wide = torch.nn.functional.max_pool2d(truth.float()[:, None], (2 * rows + 1, 2 * columns + 1), 1, (rows, columns))[
+        :, 0
+    ]
     best = values.flatten(1).argmax(1, keepdim=True)
     return _or_nan(wide.flatten(1).gather(1, best)[:, 0], truth)
 
