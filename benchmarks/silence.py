@@ -1,4 +1,4 @@
-"""A shortcut in ESC-10 that its explanations show: digital silence stands for the labels whose clips are padded with it.
+"""A shortcut in ESC-10 that explanations show: digital silence stands for labels whose clips are padded with it.
 
 python benchmarks/silence.py
 """

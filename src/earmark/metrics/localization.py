@@ -1,6 +1,6 @@
 """How well evidence lies where the sound is known to be.
 
-Conventions: `truth` is boolean on the same grid as the values, `[batch, freq, frame]`; one number per clip; a clip whose
+Conventions: `truth` is boolean on the grid of the values, `[batch, freq, frame]`; one number per clip; a clip whose
 truth is empty gives NaN, so that it is counted and left out by whoever averages, never silently.
 """
 
