@@ -263,6 +263,15 @@ def test_points_are_sampled_bilinearly_between_true_centers():
     torch.testing.assert_close(values, across[:, None] + along[None])
 
 
+def test_padded_networks_are_sampled_at_their_own_centers():
+    """A cell of a ResNet is centered at the start of its block of columns, not in the middle."""
+    g = Geometry(axis(start=0.0), axis(start=0.0), tuple(float(i) for i in range(51)), (0.0, 0.01), 0.5)
+    values = g.sample(
+        torch.arange(4.0)[None] + 10 * torch.arange(4.0)[:, None], torch.tensor([12.5]), torch.tensor([0.3])
+    )
+    assert values.tolist() == [[pytest.approx(10 * 1.0 + 2.5)]]  # row 12 is the center of cell 1, column 30 between two
+
+
 def test_sampling_a_constant_gives_the_constant():
     g = band_classifier().geometry(8000)
     grid = band_classifier().grid(8000)

@@ -20,9 +20,10 @@ class Job:
             self.module = nn.Sequential(nn.Dropout(0.2), nn.Linear(3, 1))
         self.x = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
         self.y = self.x @ torch.tensor([[1.0], [-2.0], [0.5]])
-        self.scores, self.snapshots, self.rates = scores, [], []
+        self.scores, self.snapshots, self.orders = scores, [], []
 
     def batches(self, epoch, generator):
+        self.orders.append(torch.randperm(12, generator=generator).tolist())
         return self.x.new_tensor(range(12)).long()[torch.randperm(12, generator=generator)].split(4)
 
     def loss(self, rows, generator):
@@ -52,6 +53,15 @@ def test_of_equal_epochs_the_later_is_kept(tmp_path):
     job = Job(scores=(2.0, 2.0, 1.0))
     job.run(tmp_path)
     assert torch.equal(job.module.state_dict()["1.weight"], job.snapshots[1]["1.weight"])
+
+
+def test_each_epoch_and_seed_has_an_order_of_its_own(tmp_path):
+    orders = []
+    for seed in (0, 1):
+        job = Job()
+        job.run(tmp_path / str(seed), LoopConfig(3, seed=seed))
+        orders += job.orders
+    assert len({tuple(order) for order in orders}) == 6
 
 
 def test_the_loss_falls(tmp_path):

@@ -1,0 +1,53 @@
+"""The code in README and docs runs as it stands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import earmark as em
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(path):
+    return re.findall(r"```python\n(.*?)```", (ROOT / path).read_text(), re.S)
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/how-to/wrap-a-model.md"])
+def test_python_blocks_run(path, tmp_path, monkeypatch, capsys):
+    em.scenes(1, 5)[0].source().save(tmp_path / "yard.wav")
+    monkeypatch.chdir(tmp_path)
+    code = blocks(path)
+    assert code
+    for block in code:
+        exec(compile(block, path, "exec"), {})
+    if path == "README.md":
+        assert (tmp_path / "yard-explained" / "index.html").is_file()
+        assert em.read(tmp_path / "evidence.flac").n_samples == em.read(tmp_path / "yard.wav").n_samples
+    else:
+        assert capsys.readouterr().out.split() == ["T1", "True"]
+
+
+def test_commands_in_the_readme_exist():
+    from typer.testing import CliRunner
+
+    from earmark.cli.root import app
+
+    shell = re.findall(r"```\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    lines = [line for block in shell for line in block.splitlines() if line.startswith("earmark ")]
+    assert len(lines) >= 4
+    for line in lines:
+        words = line.partition("#")[0].split()[1:]
+        names = [w for w in words[:2] if w.isalpha() and w not in ("yard",)]
+        done = CliRunner().invoke(app, [*names[: 2 if names[0] in ("fit", "train") else 1], "--help"])
+        assert done.exit_code == 0, line
+        for option in (w for w in words if w.startswith("--")):
+            assert option in done.output, line
+
+
+def test_links_in_docs_lead_somewhere():
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+            if "://" not in link:
+                assert (path.parent / link).exists(), f"{path.name}: {link}"
