@@ -11,6 +11,7 @@ mean over all places of the region.
 """
 
 import argparse
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -26,16 +27,13 @@ from earmark.metrics.localization import intersection_over_union, pointing
 VIEWS = ("square", "time", "frequency", "time-frequency")
 
 
-def on_cells(values, geometry, grid, reduce):
-    """Returns STFT values [freq, frame] reduced to the map's cells [freq, frame]."""
-    rows = np.digitize(grid.hz.numpy(), geometry.hz_edges) - 1
-    columns = np.digitize(grid.seconds.numpy(), geometry.time_edges_s) - 1
-    out = torch.zeros(geometry.freq.n_cells, geometry.frame.n_cells)
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            part = values[rows == i][:, columns == j]
-            out[i, j] = reduce(part) if part.numel() else 0
-    return out
+def on_cells(values, geometry, grid):
+    """Returns STFT values [freq, frame] summed over the map's cells [freq, frame]."""
+    rows = torch.bucketize(grid.hz.double(), torch.tensor(geometry.hz_edges).double(), right=True) - 1
+    columns = torch.bucketize(grid.seconds.double(), torch.tensor(geometry.time_edges_s).double(), right=True) - 1
+    to_row = torch.nn.functional.one_hot(rows + 1, geometry.freq.n_cells + 2)[:, 1:-1].float()
+    to_column = torch.nn.functional.one_hot(columns + 1, geometry.frame.n_cells + 2)[:, 1:-1].float()
+    return to_row.T @ values @ to_column
 
 
 def projected(support, cells, geometry, grid, view):
@@ -62,6 +60,18 @@ def region_of(geometry, view, cell, grid):
     return region_mask(view_regions(geometry, view, cell, 1.0, ""), grid) > 0
 
 
+@lru_cache(maxsize=1)
+def everywhere_of(geometry, view, grid):
+    """Returns a view's region at every cell, flat over STFT bins; all scenes are equally long."""
+    return torch.stack([region_of(geometry, view, cell, grid).flatten() for cell in places(geometry, view)]).float()
+
+
+def chance_iou(everywhere, truth):
+    """Returns the mean IoU of a truth with the regions at every cell."""
+    both = everywhere @ truth.flatten().float()
+    return float((both / (everywhere.sum(1) + truth.sum() - both)).mean())
+
+
 def rows_of(apex, clip):
     """Returns one dict of numbers per label that sounds and was heard."""
     scene, view = render(clip.id), apex.config.view
@@ -73,15 +83,15 @@ def rows_of(apex, clip):
         grid, evidence = explanation.grid, explanation.evidence
         geometry = evidence.geometry
         support = torch.from_numpy(scene.support(label, grid.stft.n_fft, grid.stft.hop_length))
-        cells = on_cells(support.float(), geometry, grid, torch.max) > 0
+        cells = on_cells(support.float(), geometry, grid) > 0
         power = apex.classifier.at(scene.waveform, "stft")[0].abs().square()
-        energy = on_cells(power, geometry, grid, torch.sum)
+        energy = on_cells(power, geometry, grid)
         wide = torch.nn.functional.max_pool2d(support.float()[None], 3, 1, 1)[0] > 0
         truth = projected(support, cells, geometry, grid, view)
         freq, frame = views.cells(energy[None, None], view)
         loudest = region_of(geometry, view, (int(freq), int(frame)), grid)
         found = region_mask(evidence.channels[0].regions, grid) > 0
-        everywhere = torch.stack([region_of(geometry, view, cell, grid) for cell in places(geometry, view)])
+        everywhere = everywhere_of(geometry, view, grid)
         positive = evidence.maps.clamp_min(0).sum(0)
         rows.append(
             {
@@ -93,7 +103,7 @@ def rows_of(apex, clip):
                 "bin chance": wide.float().mean().item(),
                 "iou": intersection_over_union(found[None], truth[None]).item(),
                 "iou energy": intersection_over_union(loudest[None], truth[None]).item(),
-                "iou chance": intersection_over_union(everywhere, truth.expand_as(everywhere)).mean().item(),
+                "iou chance": chance_iou(everywhere, truth),
             }
         )
     return rows

@@ -30,11 +30,11 @@ def bank_of(classifier, clips, folder, U, view="time-frequency", batch_size=16, 
     cache = FeatureCache(classifier, folder, "map" if view == "square" else "marginals", batch_size=batch_size)
     scanned = cache.scan(clips)
 
-    def locate(wanted):
+    def locate(wanted, least):
         for position, channels in wanted.items():
             tables = tables_of(cache.features(scanned, [position])[0], view)
             n_frames = scanned.entries[position].n_frames
-            yield position, views.find_in_tables(tables, U, torch.tensor(channels), view, n_frames)
+            yield position, views.find_in_tables(tables, -U if least else U, torch.tensor(channels), view, n_frames)
 
     return build_bank(scanned, U, locate, BankRules(view, **rules), classifier)
 
@@ -62,8 +62,9 @@ def test_a_bank_equals_the_plain_search(classifier, tmp_path, view):
         assert {p.clip_id for p in bank.of(k, positive=False)} == {clips[i].id for i in order[-3:]}
         for prototype in (*bank.of(k), *bank.of(k, positive=False)):
             i = [c.id for c in clips].index(prototype.clip_id)
-            p = twin.vector(maps[i], k, view)
-            assert (prototype.freq, prototype.frame) == twin.coordinate(maps[i], k, view)
+            seen = -maps[i] if prototype.sign == "negative" else maps[i]  # a negative one is placed where it is lowest
+            p = twin.vector(seen, k, view)
+            assert (prototype.freq, prototype.frame) == twin.coordinate(seen, k, view)
             assert prototype.score == pytest.approx(float(scores[i]), abs=1e-10)
             assert prototype.purity == pytest.approx(float(twin.purity(p, k)), abs=1e-10)
             torch.testing.assert_close(bank.vector(prototype), p.float(), rtol=1e-5, atol=1e-5)

@@ -49,8 +49,9 @@ class Found(Protocol):
         """Of these vectors, each for its own channel."""
 
 
-#: Yields, for each position of a clip, where the given channels are strongest in it.
-Locate = Callable[[dict[int, list[int]]], Iterable[tuple[int, Found]]]
+#: Yields, for each position of a clip, where the given channels are strongest in it, or (second argument) weakest: then
+#: vectors are turned around, so that the purity of a channel that is strongly negative there is near 1.
+Locate = Callable[[dict[int, list[int]], bool], Iterable[tuple[int, Found]]]
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,16 @@ class _At:
 
 
 def _located(picks: list[_Pick], locate: Locate) -> list[_At]:
-    """Returns where each pick is, asking for each clip once."""
-    wanted: dict[int, list[int]] = {}
-    for pick in picks:
-        wanted.setdefault(pick.position, []).append(pick.channel)
-    found = {position: dict(zip(wanted[position], _rows_of(at), strict=True)) for position, at in locate(wanted)}
-    return [found[pick.position][pick.channel] for pick in picks]
+    """Returns where each pick is, asking for each clip once: a negative one where its channel is weakest."""
+    found: dict[tuple[bool, int, int], _At] = {}
+    for least in (False, True):
+        wanted: dict[int, list[int]] = {}
+        for pick in picks:
+            if (pick.sign == "negative") == least:
+                wanted.setdefault(pick.position, []).append(pick.channel)
+        for position, at in locate(wanted, least) if wanted else ():
+            found |= {(least, position, c): row for c, row in zip(wanted[position], _rows_of(at), strict=True)}
+    return [found[pick.sign == "negative", pick.position, pick.channel] for pick in picks]
 
 
 def _rows_of(found: Found) -> Iterator[_At]:

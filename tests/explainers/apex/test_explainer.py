@@ -267,6 +267,18 @@ def test_regions_of_each_view_lie_where_a_tone_sounds():
             assert whole_band or 1500 <= middle_hz <= 2000
 
 
+def test_a_channel_that_speaks_by_being_negative_is_placed_where_it_is_most_negative(example):
+    """Channel 1 of the example, turned around: its weight is -3, its lowest cell is row 0, frame 2."""
+    turned = Waveform(-EXAMPLE.samples, 1000)
+    (shown,) = example.using(top=1).explain(turned, "label 0").evidence.channels
+    assert (shown.channel, shown.contribution, shown.activation) == (1, pytest.approx(4.5), pytest.approx(-1.5))
+    geometry = example.classifier.geometry(12)
+    (box,) = shown.regions
+    assert (box.start_s, box.low_hz) == (geometry.box(0, 2).start_s, geometry.box(0, 2).low_hz)
+    # Zhat = (Z_0 + Z_1, Z_1) = -(4, 4) there, of which channel 1 holds 4 / sqrt(32).
+    assert shown.purity == pytest.approx(0.5**0.5, abs=1e-6)
+
+
 def test_a_view_has_one_box_and_the_cross_two(example):
     geometry = example.classifier.geometry(12)
     boxes = {view: view_regions(geometry, view, (1, 2), 2.0, "x") for view in ("square", "time-frequency")}

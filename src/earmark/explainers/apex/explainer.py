@@ -1,7 +1,7 @@
 """Apex: explains a decision by disentangled channels, where each sounds, and the training sounds it stands for."""
 
 import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -262,13 +262,14 @@ class Apex(Explainer[Map]):
         basis: _Basis,
         geometry: Geometry,
     ) -> tuple[ChannelEvidence, ...]:
-        found = views.find(maps[None], basis.U.to(maps), chosen.to(maps.device), self.config.view)
         activation = basis.U[chosen] @ maps.double().mean((1, 2)).cpu()
+        found = self._find(maps, chosen, activation < 0, basis)
         shown = []
         for i, channel in enumerate(chosen.tolist()):
             cell = int(found.freq[0, i]), int(found.frame[0, i])
             contribution = float(contributions[channel])
-            prototypes = tuple(basis.bank.of(channel)[: self.options.prototypes])
+            excited = basis.bank.of(channel, positive=not activation[i] < 0)
+            prototypes = tuple(p for p in excited if p.sign != "weakest")[: self.options.prototypes]
             vectors = [basis.bank.vector(p) for p in prototypes]
             own = found.vectors[0, i].float().cpu()
             shown.append(
@@ -283,6 +284,26 @@ class Apex(Explainer[Map]):
                 )
             )
         return tuple(shown)
+
+    def _find(
+        self, maps: Float[Tensor, "channel freq frame"], chosen: Tensor, negative: Tensor, basis: _Basis
+    ) -> views.Found:
+        """Returns where channels are strongest: those that are negative in this clip where they are most negative.
+
+        A negative activation with a negative class weight speaks for the label; its place is the minimum, and its
+        prototypes are the negative ones.
+        """
+        U, channels = basis.U.to(maps), chosen.to(maps.device)
+        up = views.find(maps[None], U, channels, self.config.view)
+        if not bool(negative.any()):
+            return up
+        down = views.find(maps[None], -U, channels, self.config.view)
+        return views.Found(
+            *(
+                torch.where(negative.to(a.device).view(1, -1, *([1] * (a.ndim - 2))), b, a)
+                for a, b in ((getattr(up, f.name), getattr(down, f.name)) for f in fields(views.Found))
+            )
+        )
 
     def find_sound(self, prototype: Prototype) -> Waveform | None:
         """Returns the sound of a prototype, or `None` where it is not at hand."""

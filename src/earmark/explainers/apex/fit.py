@@ -136,10 +136,12 @@ class _Fit:
         """Returns the prototypes of a basis among the training clips."""
         c = self.config
         rules = BankRules(c.view, c.schedule, c.bank_size, c.per_group, c.near_copy_cosine, c.candidates, c.selection)
+
+        def locate(wanted: dict[int, list[int]], least: bool) -> Iterator[tuple[int, views.Found]]:
+            return self.locate(wanted, -U if least else U)
+
         with self._timed("bank"):
-            return build_bank(
-                self.train, U, lambda wanted: self.locate(wanted, U), rules, self.classifier, duplicates=duplicates
-            )
+            return build_bank(self.train, U, locate, rules, self.classifier, duplicates=duplicates)
 
     def pictures(self, *banks: PrototypeBank) -> dict[str, Picture]:
         """Returns small pictures of the positive prototypes, for where their sound is not at hand."""
