@@ -172,6 +172,11 @@ class PrototypeBank:
         """Returns the vector p of one of this bank's prototypes, in the basis."""
         return self.vectors[self._rows[prototype.channel, prototype.sign, prototype.rank]]
 
+    def similarity(self, vector: Float[Tensor, " channel"], prototypes: Sequence[Prototype]) -> tuple[float, ...]:
+        """Returns the cosine between a vector p, in the basis, and those of some of this bank's prototypes."""
+        rows = [self._rows[p.channel, p.sign, p.rank] for p in prototypes]
+        return tuple((self._units[rows] @ (vector / vector.norm().clamp_min(1e-8)).to(self._units)).tolist())
+
     def check(self, classifier: Classifier, U: Basis | None = None) -> None:
         """Refuses another classifier, or another basis.
 
@@ -194,6 +199,10 @@ class PrototypeBank:
         for prototype in self.prototypes:
             found.setdefault(prototype.channel, []).append(prototype)
         return found
+
+    @cached_property
+    def _units(self) -> Float[Tensor, "prototype channel"]:
+        return self.vectors / self.vectors.norm(dim=1, keepdim=True).clamp_min(1e-8)
 
     @cached_property
     def _rows(self) -> dict[tuple[int, str, int], int]:

@@ -264,23 +264,22 @@ class Apex(Explainer[Map]):
     ) -> tuple[ChannelEvidence, ...]:
         activation = basis.U[chosen] @ maps.double().mean((1, 2)).cpu()
         found = self._find(maps, chosen, activation < 0, basis)
+        own, purity = found.vectors[0].cpu(), found.purity[0].tolist()
+        cells = list(zip(found.freq[0].tolist(), found.frame[0].tolist(), strict=True))
+        rows = zip(chosen.tolist(), contributions[chosen].tolist(), activation.tolist(), strict=True)
         shown = []
-        for i, channel in enumerate(chosen.tolist()):
-            cell = int(found.freq[0, i]), int(found.frame[0, i])
-            contribution = float(contributions[channel])
-            excited = basis.bank.of(channel, positive=not activation[i] < 0)
+        for i, (channel, contribution, active) in enumerate(rows):
+            excited = basis.bank.of(channel, positive=not active < 0)
             prototypes = tuple(p for p in excited if p.sign != "weakest")[: self.options.prototypes]
-            vectors = [basis.bank.vector(p) for p in prototypes]
-            own = found.vectors[0, i].float().cpu()
             shown.append(
                 ChannelEvidence(
                     channel=channel,
                     contribution=contribution,
-                    activation=float(activation[i]),
-                    regions=view_regions(geometry, self.config.view, cell, contribution, f"channel {channel}"),
+                    activation=active,
+                    regions=view_regions(geometry, self.config.view, cells[i], contribution, f"channel {channel}"),
                     prototypes=prototypes,
-                    similarity=tuple(float(torch.cosine_similarity(own, v, 0)) for v in vectors),
-                    purity=float(found.purity[0, i]),
+                    similarity=basis.bank.similarity(own[i], prototypes),
+                    purity=purity[i],
                 )
             )
         return tuple(shown)
