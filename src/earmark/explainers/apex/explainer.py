@@ -1,7 +1,7 @@
 """Apex: explains a decision by disentangled channels, where each sounds, and the training sounds it stands for."""
 
 import copy
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -174,7 +174,7 @@ class Apex(Explainer[Map]):
         if weight is not None:
             n_cells = shown[0].numel()
             shown = n_cells * weight[chosen] * shown + offset / len(basis.U)
-        channels = self._channels(chosen, contributions, maps, basis, geometry)
+        channels = self._channels(chosen, contributions, maps, own, basis, geometry)
         return PrototypeEvidence(
             view=self.config.view,
             mode="contrastive" if target.score == "contrast" and self.options.mode == "signed" else self.options.mode,
@@ -231,9 +231,9 @@ class Apex(Explainer[Map]):
             weight = weight - head.cell_weight(target.against, *shape).double()
             offset -= float(head.bias[target.against])
         U, U_inv = basis.U.to(maps.device), basis.U_inv.to(maps.device)
-        if self.classifier.head.weight is not None and self.classifier.head.weight.ndim == 2:
+        if head.weight is not None and head.weight.ndim == 2:
             folded = (weight[:, 0, 0] @ U_inv)[:, None, None]
-            activation = (U @ maps.double().sum((1, 2)))[:, None, None]
+            activation = (U @ maps.sum((1, 2), dtype=torch.float64))[:, None, None]
         else:
             folded = torch.einsum("dft,dk->kft", weight, U_inv)
             activation = torch.einsum("kd,dft->kft", U, maps.double())
@@ -259,13 +259,15 @@ class Apex(Explainer[Map]):
         chosen: Tensor,
         contributions: Vector,
         maps: Float[Tensor, "channel freq frame"],
+        own: Float[Tensor, "shown freq frame"],
         basis: _Basis,
         geometry: Geometry,
     ) -> tuple[ChannelEvidence, ...]:
-        activation = basis.U[chosen] @ maps.double().mean((1, 2)).cpu()
-        found = self._find(maps, chosen, activation < 0, basis)
-        own, purity = found.vectors[0].cpu(), found.purity[0].tolist()
+        """Returns what is shown of the chosen channels, whose maps in the basis are `own`."""
+        activation = own.mean((1, 2))
+        found = self._find(maps, own, chosen.to(maps.device), activation, basis)
         cells = list(zip(found.freq[0].tolist(), found.frame[0].tolist(), strict=True))
+        vectors, purity = found.vectors[0].cpu(), found.purity[0].tolist()
         rows = zip(chosen.tolist(), contributions[chosen].tolist(), activation.tolist(), strict=True)
         shown = []
         for i, (channel, contribution, active) in enumerate(rows):
@@ -278,31 +280,30 @@ class Apex(Explainer[Map]):
                     activation=active,
                     regions=view_regions(geometry, self.config.view, cells[i], contribution, f"channel {channel}"),
                     prototypes=prototypes,
-                    similarity=basis.bank.similarity(own[i], prototypes),
+                    similarity=basis.bank.similarity(vectors[i], prototypes),
                     purity=purity[i],
                 )
             )
         return tuple(shown)
 
     def _find(
-        self, maps: Float[Tensor, "channel freq frame"], chosen: Tensor, negative: Tensor, basis: _Basis
+        self,
+        maps: Float[Tensor, "channel freq frame"],
+        own: Float[Tensor, "shown freq frame"],
+        chosen: Tensor,
+        activation: Float[Tensor, " shown"],
+        basis: _Basis,
     ) -> views.Found:
         """Returns where channels are strongest: those that are negative in this clip where they are most negative.
 
         A negative activation with a negative class weight speaks for the label; its place is the minimum, and its
-        prototypes are the negative ones.
+        prototypes are the negative ones, whose vectors are turned around in the bank as they are here.
         """
-        U, channels = basis.U.to(maps), chosen.to(maps.device)
-        up = views.find(maps[None], U, channels, self.config.view)
-        if not bool(negative.any()):
-            return up
-        down = views.find(maps[None], -U, channels, self.config.view)
-        return views.Found(
-            *(
-                torch.where(negative.to(a.device).view(1, -1, *([1] * (a.ndim - 2))), b, a)
-                for a, b in ((getattr(up, f.name), getattr(down, f.name)) for f in fields(views.Found))
-            )
-        )
+        sign = torch.where(activation < 0, -1, 1).to(maps)
+        freq, frame = views.cells((own * sign[:, None, None])[None], self.config.view)
+        vectors = views.vectors_at(maps[None], freq, frame, self.config.view) @ basis.U.to(maps).T
+        vectors = vectors * sign[:, None]
+        return views.Found(freq, frame, vectors, views.purity(vectors, chosen[None]))
 
     def find_sound(self, prototype: Prototype) -> Waveform | None:
         """Returns the sound of a prototype, or `None` where it is not at hand."""
