@@ -5,6 +5,7 @@ import torch
 from earmark.audio.stft import Stft
 from earmark.audio.waveform import Waveform
 from earmark.classifiers.base import Grid
+from earmark.classifiers.load import load_classifier
 from earmark.errors import ModelError
 from earmark.masking import (
     common_gain,
@@ -241,3 +242,21 @@ def test_gains_have_gradients():
         masked_logits(c, noise(8000, rate=8000).samples.double(), gain, at=stage)[0, 3].backward()
         inside = gain.grad[0, 48:64].abs().sum() / gain.grad.abs().sum()  # the bins of band 3
         assert least <= inside <= 1
+
+
+def test_a_column_over_the_whole_band_lets_all_of_it_through():
+    """The features of the embedded models begin at 50 Hz: a full-height box must not muffle what lies above."""
+    classifier = load_classifier("esc10-cnn")
+    geometry, grid = classifier.geometry(160000), classifier.grid(160000)
+    box = geometry.box(None, 10)
+    column = region_gain([box], grid)[:, int(grid.shape[1] * (box.start_s + box.end_s) / 2 / grid.duration_s)]
+    assert float(column[grid.hz >= 2 * box.low_hz].min()) > 0.99  # half a frame off its middle
+    assert float(column[0]) < 0.01
+
+
+def test_edges_are_no_wider_than_the_way_to_the_end():
+    grid = Grid(8000, 8000, Stft(256, 64))
+    gain = region_gain([Region(0.02, 0.9, 100.0, 3900.0)], grid)
+    frames, bins = grid.seconds, grid.hz
+    inner = (frames >= 0.04) & (frames <= 0.7)
+    assert float(gain[(bins >= 200) & (bins <= 3800)][:, inner].min()) == pytest.approx(1.0, abs=1e-6)

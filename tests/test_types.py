@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from earmark.audio.waveform import Waveform
-from earmark.errors import AudioError, EarmarkError, InputError, MissingExtraError, TargetError
+from earmark.errors import AudioError, EarmarkError, InputError, TargetError
 from earmark.types import Clip, Prediction, Region, Target, label_index, probabilities, resolve_target, seeded
 
 LABELS = ("dog", "rain", "siren", "clock")
@@ -138,5 +138,4 @@ def test_errors_are_one_family():
         assert issubclass(kind, EarmarkError)
         assert issubclass(kind, ValueError)
         assert kind("x").exit_code == 2
-    assert issubclass(MissingExtraError, ImportError)
     assert EarmarkError("x").exit_code == 1

@@ -34,7 +34,3 @@ class TargetError(InputError):
 
 class MismatchError(InputError):
     """Says that two things were made for different classifiers, grids or versions."""
-
-
-class MissingExtraError(EarmarkError, ImportError):
-    """Says which optional extra has to be installed."""

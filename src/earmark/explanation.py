@@ -255,7 +255,7 @@ class PrototypeEvidence:
 
     def stft_gain(self, grid: Grid) -> Float[Tensor, "freq frame"]:
         """Returns the largest gain of the shown channels' regions with smooth edges."""
-        return region_gain([r for c in self.channels if c.contribution > 0 for r in c.regions], grid)
+        return region_gain(self.regions(), grid)
 
     def channel_gain(self, index: int, grid: Grid) -> Float[Tensor, "freq frame"]:
         """Returns the gain of one shown channel's regions."""
@@ -266,8 +266,8 @@ class PrototypeEvidence:
         return self.geometry.sample(self.maps.clamp_min(0).sum(0), grid.hz, grid.seconds)
 
     def regions(self) -> list[Region]:
-        """Returns the boxes of all shown channels, the largest contribution first."""
-        return [region for channel in self.channels for region in channel.regions]
+        """Returns the boxes of the shown channels that speak for the target, the largest contribution first."""
+        return [region for channel in self.channels if channel.contribution > 0 for region in channel.regions]
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Returns everything but the prototypes' sounds."""

@@ -64,8 +64,9 @@ def complement_of(waveform: Waveform, evidence: Waveform) -> Waveform:
 def region_gain(regions: Iterable[Region], grid: Grid) -> Float[Tensor, "freq frame"]:
     """Returns the gain of the union of boxes with smooth edges, in [0, 1].
 
-    The edges of a box are raised cosines, centered on its borders and half as wide as the box itself; where a box
-    ends with the clip or the band, it has no edge. Of overlapping boxes the larger gain counts.
+    The edges of a box are raised cosines, centered on its borders and half as wide as the box itself, but never wider
+    than twice the way to the end of the clip or the band; where a box ends with these, it has no edge. Of overlapping
+    boxes the larger gain counts.
     """
     gain = torch.zeros(grid.shape)
     for region in regions:
@@ -92,12 +93,12 @@ def common_gain(*sounds: Waveform, ceiling: float = 0.999) -> float:
 
 def _window(position: Tensor, low: float, high: float, end: float) -> Tensor:
     """Returns a raised-cosine window over [low, high] within [0, end]."""
-    ramp = max((high - low) / 2, 1e-9)
+    half = max((high - low) / 2, 1e-9)
     window = torch.ones_like(position)
     if low > 0:
-        window = window * _ease((position - low) / ramp + 0.5)
+        window = window * _ease((position - low) / min(half, 2 * low) + 0.5)
     if high < end:
-        window = window * _ease((high - position) / ramp + 0.5)
+        window = window * _ease((high - position) / min(half, 2 * (end - high)) + 0.5)
     return window
 
 

@@ -201,6 +201,10 @@ def resolve_target(
         If the label does not exist; the sentence names the nearest ones.
     """
     if isinstance(target, Target):
+        if target.score == "contrast" and target.against is None:
+            raise TargetError(f"A contrast needs a second label, and {target.label!r} has none; set against.")
+        for index in (target.index, target.index if target.against is None else target.against):
+            label_index(index, prediction.labels)
         return target
     index = prediction.index if target is None else label_index(target, prediction.labels)
     if against is None:

@@ -98,7 +98,3 @@ def test_a_loud_batch_mate_changes_no_bit():
     for i in range(3):
         assert torch.equal(together[i], mel.power_to_db(clips[i : i + 1], top_db=20)[0])
     assert together[0].max() - together[0].min() == pytest.approx(20, abs=1e-5)  # the clamp is at work; float32 dB
-
-
-def test_log1p_of_the_magnitude():
-    assert mel.log1p_magnitude(torch.tensor([[[0.0, np.e - 1]]])).flatten().tolist() == pytest.approx([0.0, 1.0])

@@ -38,7 +38,7 @@ def lines(*axes):
 
 @pytest.mark.parametrize("seed, scale", [*itertools.product(range(2), (1e-6, 0.1, 1.0))])
 def test_convnext(seed, scale):
-    """apex.md, section 5: 256 mels x 626 frames; with a small layer scale the blocks hardly widen what a cell sees."""
+    """Known answers: 256 mels x 626 frames; with a small layer scale the blocks hardly widen what a cell sees."""
     network = networks.seeded(lambda: networks.convnext(scale=scale), seed)
     freq, frame = probe(network, (256, 626))
     assert lines(freq, frame) == [(15.5, 32, 8), (15.5, 32, 19)]

@@ -86,7 +86,7 @@ def test_a_layer_norm_behind_the_pooling_is_t2():
     assert torch.equal(head.weight, c.module.head[2].weight)
     Z = maps(torch.float64)
     lifted = head.lift(Z)
-    torch.testing.assert_close(lifted.mean((2, 3)), norm(Z.mean((2, 3))), rtol=0, atol=1e-12)  # apex.md, test 4
+    torch.testing.assert_close(lifted.mean((2, 3)), norm(Z.mean((2, 3))), rtol=0, atol=1e-12)  # float64
     torch.testing.assert_close(head.linear(lifted), head.logits(Z), rtol=0, atol=1e-12)  # float64 rounding
     gamma, beta = norm.weight.tolist(), norm.bias.tolist()
     expected = torch.tensor([twin.lift(z.tolist(), gamma, beta, norm.eps) for z in Z], dtype=torch.float64)

@@ -110,6 +110,18 @@ def test_a_recording_counts_once_and_short_channels_are_reported(classifier, tmp
     assert one.notes["channels_short_of_positive"] == 6
 
 
+def test_files_of_one_name_in_two_folders_are_two_recordings(classifier, tmp_path):
+    for label in tiny.LABELS:
+        (tmp_path / label).mkdir()
+    clips = [
+        replace(c, source=c.source.save(tmp_path / c.labels[0] / f"{i // 2}.flac"), group=None)
+        for i, c in enumerate(tiny.clips(6))
+    ]
+    bank = bank_of(classifier, clips, tmp_path / "cache", random_basis(), size=6, near_copy_cosine=None)
+    assert [len(bank.of(k)) for k in range(6)] == [6] * 6
+    assert {p.group for p in bank.prototypes} == {c.id for c in clips}
+
+
 def test_near_copies_are_dropped(classifier, tmp_path):
     clips = tiny.clips(10)
     copies = [replace(c, id=f"{c.id}-copy", source=c.source.scale(1.0001), group=None) for c in clips]

@@ -1,8 +1,12 @@
+import math
+
 import pytest
 import torch
 from tests.prototypes import tiny
 
 from earmark.audio.waveform import Waveform
+from earmark.classifiers.front_ends import LogMel
+from earmark.classifiers.wrap import wrap
 from earmark.errors import ModelError
 from earmark.prototypes import cache as cache_module
 from earmark.prototypes.cache import FeatureCache
@@ -97,6 +101,76 @@ def test_beyond_the_bound_selected_clips_pass_again(classifier, tmp_path):
     assert cache.n_backbone_passes == 8 + 2
     for position, found in zip([7, 0, 5], features, strict=True):
         torch.testing.assert_close(found.map, alone(classifier, clips[position]).permute(1, 2, 0), rtol=0, atol=1e-12)
+
+
+def test_with_a_folder_beyond_the_bound_selected_clips_pass_again_once(classifier, tmp_path):
+    clips = tiny.clips(8)
+    cache = FeatureCache(classifier, tmp_path / "cache", "map", cache_gb=0.0, beyond=tmp_path / "beyond")
+    scanned = cache.scan(clips)
+    for positions in ([7, 0, 5], [0, 5], [5, 2, 7]):
+        for position, found in zip(positions, cache.features(scanned, positions), strict=True):
+            expected = alone(classifier, clips[position]).permute(1, 2, 0)
+            torch.testing.assert_close(found.map, expected, rtol=0, atol=1e-12)
+    assert cache.n_backbone_passes == 8 + 4
+    assert len(list((tmp_path / "beyond").iterdir())) == 2
+    assert cache.kept_bytes == 0
+
+
+def test_selected_clips_are_kept_once_there_is_room(classifier, tmp_path):
+    clips = tiny.clips(6)
+    first = FeatureCache(classifier, tmp_path, "map", cache_gb=0.0).scan(clips)
+    for passes in (6, 0):
+        cache = FeatureCache(classifier, tmp_path, "map")
+        scanned = cache.scan(clips)
+        features = cache.features(scanned, range(6))
+        assert cache.n_backbone_passes == passes
+        assert torch.equal(scanned.pooled, first.pooled)
+        for clip, found in zip(clips, features, strict=True):
+            torch.testing.assert_close(found.map, alone(classifier, clip).permute(1, 2, 0), rtol=0, atol=1e-12)
+
+
+class Failing(tiny.Net):
+    """Fails where a batch holds a level above `limit`."""
+
+    limit, error = math.inf, RuntimeError("too loud")
+
+    def forward(self, features):
+        if bool((features > self.limit).any()):
+            raise self.error
+        return super().forward(features)
+
+
+def failing(clips, error):
+    """Returns a classifier that fails for the first of some clips alone."""
+    front_end = LogMel(sample_rate=tiny.RATE, n_fft=256, hop_length=80, n_mels=16)
+    failing = wrap(Failing(), front_end, tiny.LABELS, map_layer="map", probe_s=1.0)
+    levels = [float(failing.at(clip.source, "features").max()) for clip in clips]
+    assert levels[0] > max(levels[1:])
+    failing.module.limit, failing.module.error = (levels[0] + max(levels[1:])) / 2, error
+    return failing
+
+
+def loud_and_others():
+    loud = Waveform(torch.sin(torch.arange(6400) / 4)[None], tiny.RATE)
+    return [Clip("a-loud", loud), *tiny.clips(5)]
+
+
+def test_of_a_failing_batch_only_the_clip_at_fault_is_broken(tmp_path):
+    clips = loud_and_others()
+    cache = FeatureCache(failing(clips, RuntimeError("too loud")), tmp_path, "map")
+    scanned = cache.scan(clips)
+    assert list(scanned.broken) == ["a-loud"] and "too loud" in scanned.broken["a-loud"]
+    assert len(scanned) == 5 == cache.n_backbone_passes
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("DefaultCPUAllocator: ...")]
+)
+def test_running_out_of_memory_is_no_fault_of_a_clip(tmp_path, error):
+    clips = loud_and_others()
+    cache = FeatureCache(failing(clips, error), tmp_path, "map")
+    with pytest.raises(type(error)):
+        cache.scan(clips)
 
 
 def test_broken_clips_are_named_and_skipped(classifier, tmp_path):

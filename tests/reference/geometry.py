@@ -2,7 +2,7 @@
 
 
 def walk(layers):
-    """Returns start and jump behind layers of (kernel, stride, padding): apex.md, section 5."""
+    """Returns start and jump behind layers of (kernel, stride, padding)."""
     start, jump = 0.0, 1
     for kernel, stride, padding in layers:
         start += ((kernel - 1) / 2 - padding) * jump

@@ -19,7 +19,7 @@ def layer_norm(values, gamma, beta, eps):
 
 
 def lift(maps, gamma, beta, eps):
-    """Returns gamma_k (Z[k, f, t] - mu) / s + beta_k, with mu and s of the pooled vector: apex.md, section 6 (b)."""
+    """Returns gamma_k (Z[k, f, t] - mu) / s + beta_k, with mu and s of the pooled vector."""
     values = pooled(maps)
     mu = sum(values) / len(values)
     s = math.sqrt(sum((v - mu) ** 2 for v in values) / len(values) + eps)

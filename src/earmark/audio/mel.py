@@ -103,8 +103,3 @@ def power_to_db(power: Spectrogram, *, floor: float = 1e-10, top_db: float | Non
     if top_db is None:
         return db
     return torch.maximum(db, db.amax((1, 2), keepdim=True) - top_db)
-
-
-def log1p_magnitude(magnitude: Spectrogram) -> Spectrogram:
-    """Returns `log(1 + magnitude)`."""
-    return torch.log1p(magnitude)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..audio.waveform import Waveform
 from ..classifiers.base import Classifier
+from ..classifiers.front_ends import is_invertible
 from ..errors import EarmarkError
 from ..explainers.apex.explainer import Apex, FoldedHead
 from ..types import Samples
@@ -68,9 +69,10 @@ def verify(classifier: Classifier, explainer: Apex | None = None, clips: Sequenc
     """
     batch = [classifier.prepare(clip) for clip in clips] or list(_probes(classifier).split(1))
     before = _state(classifier)
-    checks = [*_entry_checks(classifier, batch), _completeness(classifier, batch)]
+    checks = [*_front_end_checks(classifier), *_entry_checks(classifier, batch), _completeness(classifier, batch)]
     checks += _geometry_checks(classifier, batch[0].shape[-1])
     if explainer is not None:
+        explainer.bank.check(classifier, explainer.U)
         checks += _apex_checks(explainer, batch)
     same = before == _state(classifier)
     checks.append(
@@ -89,6 +91,15 @@ def _probes(classifier: Classifier) -> Samples:
     clicks = torch.zeros(n_samples)
     clicks[:: classifier.sample_rate // 4] = 0.9
     return torch.stack([noise, tone, clicks]).to(device=classifier.device, dtype=classifier.dtype)
+
+
+def _front_end_checks(classifier: Classifier) -> list[Check]:
+    inverts = is_invertible(classifier.front_end)
+    level = "yes: quiet evidence is amplified" if classifier.front_end.normalizes else "no"
+    return [
+        Check("inverse STFT gives the sound back", str(inverts), "within -90 dB", inverts, "masks are heard as made"),
+        Check("front end removes the level", level, "-", None, "as the front end declares"),
+    ]
 
 
 def _entry_checks(classifier: Classifier, batch: list[Samples]) -> list[Check]:
@@ -156,10 +167,16 @@ def _geometry_checks(classifier: Classifier, n_samples: int) -> list[Check]:
             continue
         sees = min(2 * axis.reach, axis.n_inputs)
         text = f"cell i at {axis.start:g} + {axis.jump:g} i, sees {sees:g} of {axis.n_inputs}"
-        fits = axis.residual <= max(1.0, 0.5 * axis.jump)
+        limit = 1.0 if axis.exact else max(1.0, 0.5 * axis.jump)
         checks.append(Check(f"geometry, {name}", text, "-", None, "feature rows or columns of a cell"))
         checks.append(
-            Check(f"geometry residual, {name}", axis.residual, "<= 1 or half a cell", fits, "distance from a line")
+            Check(
+                f"geometry residual, {name}",
+                axis.residual,
+                f"<= {limit:g}" + ("" if axis.exact else " (receptive field cut: half a cell)"),
+                axis.residual <= limit,
+                "rows or columns between the line and what was probed",
+            )
         )
         order = axis.jump > 0 and axis.residual < axis.jump
         checks.append(

@@ -190,6 +190,11 @@ class Classifier:
     # -- what is known of it --------------------------------------------------------------------------------------
 
     @property
+    def native_stft(self) -> bool:
+        """Whether the model's own front end starts from the STFT of stage `stft`."""
+        return self.front_end.native_stft
+
+    @property
     def device(self) -> torch.device:
         """Where the module's parameters are."""
         return next((p.device for p in self.module.parameters()), torch.device("cpu"))

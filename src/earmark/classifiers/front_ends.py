@@ -54,11 +54,6 @@ class FrontEnd(nn.Module, ABC):
     def to_dict(self) -> dict[str, Any]:
         """Returns what defines this front end, as plain JSON values (part of the fingerprint)."""
 
-    @property
-    def min_samples(self) -> int:
-        """The shortest clip that it takes, in samples."""
-        return 1
-
 
 @dataclass(frozen=True)
 class LogMelConfig:

@@ -177,10 +177,23 @@ def _affine_head(function: HeadFunction, maps: Map, module: nn.Module) -> Head |
     for linear in _linears(module, maps.shape[1], len(bias)):
         head = Head("T1", function, linear.weight.detach().flatten(1), _bias(linear))
         if _close(head.linear(maps), logits):
-            return head
+            return head if _holds_longer(head, maps) else None
     rows = [_jacobian(function, maps[:1], c)[0].sum((1, 2)) for c in range(len(bias))]
     head = Head("T1", function, torch.stack(rows), bias)
-    return head if _close(head.linear(maps), logits) else None
+    return head if _close(head.linear(maps), logits) and _holds_longer(head, maps) else None
+
+
+def _holds_longer(head: Head, maps: Map) -> bool:
+    """Says whether the same weights hold for maps with one more frame, or the head takes no such maps.
+
+    A head that sums over cells is linear, but with other weights for each length.
+    """
+    longer = torch.cat([maps, maps[..., :1]], 3)
+    try:
+        with torch.no_grad():
+            return _close(head.linear(longer), head.function(longer))
+    except (RuntimeError, ModelError):
+        return True
 
 
 def _linears(module: nn.Module, n_channels: int, n_labels: int) -> Iterator[nn.Linear | nn.Conv2d | nn.Conv1d]:

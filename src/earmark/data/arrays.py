@@ -1,4 +1,4 @@
-"""One large array in a safetensors file, written row by row and read by memory map."""
+"""One large array in a safetensors file, written row by row through a memory map."""
 
 import json
 import struct
@@ -19,12 +19,3 @@ def create(path: Path, shape: tuple[int, ...], dtype: str = "F32", name: str = "
         file.write(struct.pack("<Q", len(header)) + header)
         file.truncate(8 + len(header) + size)
     return np.memmap(path, _DTYPES[dtype], "r+", 8 + len(header), shape)
-
-
-def open_rows(path: Path, name: str = "array") -> np.memmap:
-    """Returns a read-only memory map of the tensor `name` in a safetensors file."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        entry = json.loads(file.read(length))[name]
-    offset = 8 + length + entry["data_offsets"][0]
-    return np.memmap(path, _DTYPES[entry["dtype"]], "r", offset, tuple(entry["shape"]))

@@ -91,6 +91,8 @@ class Explainer(ABC, Generic[State]):
         done = self._forward(samples)
         predictions = [self.classifier.prediction(row) for row in done.logits]
         resolved = [resolve_target(t, p) for t, p in zip(targets, predictions, strict=True)]
+        for target in resolved:
+            self._check(target)
         return [self._evidence(done, i, t, samples.shape[-1]) for i, t in enumerate(resolved)]
 
     def _explanation(

@@ -22,7 +22,7 @@ from .bank import BankRules, Basis, Prototype, PrototypeBank, Sign, basis_hash
 from .cache import ScannedClips
 from .topk import Top
 
-DEAD_PURITY = 0.1
+DEAD_PURITY = 0.1  # below it, a channel shows something else where it is strongest
 SCORE_CHUNK = 4096  # clips scored at a time
 
 _Cell = tuple[int | None, int | None]
@@ -169,10 +169,8 @@ def _prototype(
 
 
 def group_of(clip: Clip) -> str:
-    """Returns the recording that a clip is of: its group, else its file's name, else its own id."""
-    if clip.group is not None:
-        return clip.group
-    return clip.source.name if isinstance(clip.source, Path) else clip.id
+    """Returns the recording that a clip is of: its group, or its own id, as where groups are held out."""
+    return clip.id if clip.group is None else clip.group
 
 
 def relative_paths(clips: Iterable[Clip]) -> dict[str, str]:
@@ -244,13 +242,19 @@ def _distinct(
     return [positions[i] for i in kept]
 
 
+def is_dead(purity: float, best: float) -> bool:
+    """Returns whether a channel is dead: impure where it is strongest, or with a best score not above 0."""
+    return purity < DEAD_PURITY or best <= 0
+
+
 def _summarized(bank: PrototypeBank) -> PrototypeBank:
     """Returns the bank with what is known of each channel as a whole."""
     positive = [bank.of(channel) for channel in range(bank.n_channels)]
     histograms = [Counter(label for p in of for label in p.label.split(";") if label) for of in positive]
     purity = [sum(p.purity for p in of) / max(len(of), 1) for of in positive]
     shares = [max(h.values(), default=0) / max(len(of), 1) for h, of in zip(histograms, positive, strict=True)]
-    dead = (k for k, of in enumerate(positive) if purity[k] < DEAD_PURITY or all(p.score <= 0 for p in of))
+    best = [max((p.score for p in of), default=0.0) for of in positive]
+    dead = (k for k in range(bank.n_channels) if is_dead(purity[k], best[k]))
     return replace(
         bank,
         class_histograms=tuple(dict(sorted(h.items())) for h in histograms),

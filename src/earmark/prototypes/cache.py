@@ -7,7 +7,7 @@ last one and goes on from there. Clips are known by the sha256 of their sound, c
 
 Clips of one length go through the backbone together; no clip is ever padded, so that no cell of padding exists. Where
 the maps would take more than `cache_gb`, a shard keeps pooled vectors only, and the clips that are selected pass the
-backbone once more.
+backbone once more: what comes of them is kept for good if there is room by then, else as long as the folder `beyond`.
 """
 
 import hashlib
@@ -153,6 +153,9 @@ class FeatureCache:
         Most disk space for maps, in units of 1e9 bytes.
     batch_size
         Clips of equal length in one forward pass.
+    beyond
+        A folder, the caller's to remove, for the maps of selected clips without room in `cache_gb`; without one these
+        clips pass the backbone each time that they are asked for.
 
     Attributes
     ----------
@@ -170,8 +173,10 @@ class FeatureCache:
         *,
         cache_gb: float = 4.0,
         batch_size: int = 16,
+        beyond: str | Path | None = None,
     ) -> None:
         self.classifier, self.kind, self.batch_size = classifier, kind, batch_size
+        self.beyond = None if beyond is None else Path(beyond)
         self.limit_bytes = round(cache_gb * 1e9)
         self.n_backbone_passes = 0
         self.root = Path(folder) / classifier.fingerprint[:16]
@@ -192,23 +197,48 @@ class FeatureCache:
         ordered = sorted(clips, key=lambda clip: clip.id)
         broken: dict[str, str] = {}
         known: dict[str, str] = {}
-        writer = _Writer(self)
+        writer = _Writer(self, self.root / self.kind)
         for decoded in self._batches(self._decoded(ordered, known, broken, progress)):
-            for done, features, pooled in self._computed(decoded, broken):
+            for done, features, (vector, n_freq, n_frames) in self._computed(decoded, broken):
                 known[done.clip.id] = done.sha256
-                writer.add(done, features, pooled)
+                kept = self._takes(features)
+                entry = Entry(done.sha256, n_freq, n_frames, done.n_samples, done.duration_s, kept)
+                writer.add(entry, features, vector)
         writer.flush()
         return self._assembled([clip for clip in ordered if clip.id in known], known, broken)
 
     def features(self, scanned: ScannedClips, positions: Sequence[int]) -> list[ClipFeatures]:
         """Returns what is kept of some clips, memory-mapped; those not kept pass the backbone again."""
-        found = {p: self._read(self._places[scanned.entries[p].sha256]) for p in positions}
-        missing = {scanned.clips[p].id: p for p in positions if found[p] is None}
-        decoded = (self._decode(scanned.clips[p], scanned.entries[p].sha256) for p in missing.values())
+        wanted = {scanned.entries[p].sha256: p for p in positions}
+        again = self._again(scanned, {s: p for s, p in wanted.items() if not self._places[s].entry.kept})
+        found = {s: again[s] if s in again else self._read(self._places[s]) for s in wanted}
+        return [found[scanned.entries[p].sha256] for p in positions]
+
+    def _again(self, scanned: ScannedClips, missing: dict[str, int]) -> dict[str, ClipFeatures]:
+        """Passes clips (positions by hash) through the backbone once more; returns what was not put on disk."""
+        left: dict[str, ClipFeatures] = {}
+        writers = [_Writer(self, self.root / self.kind)] + ([_Writer(self, self.beyond)] if self.beyond else [])
+        decoded = (self._decode(scanned.clips[p], sha256) for sha256, p in missing.items())
         for batch in self._batches(decoded):
             for item, maps in zip(batch, self._forward(batch), strict=True):
-                found[missing[item.clip.id]] = ClipFeatures.of(maps, self.kind)
-        return [features for p in positions if (features := found[p]) is not None]
+                features, position = ClipFeatures.of(maps, self.kind), missing[item.sha256]
+                entry, vector = replace(scanned.entries[position], kept=True), scanned.pooled[position]
+                if self._takes(features):
+                    writers[0].add(entry, features, vector)
+                elif self.beyond:
+                    writers[1].add(entry, features, vector)
+                else:
+                    left[item.sha256] = features
+        for writer in writers:
+            writer.flush()
+        return left
+
+    def _takes(self, features: ClipFeatures) -> bool:
+        """Returns whether there is room for features, and counts them if so."""
+        if self.kept_bytes + features.n_bytes > self.limit_bytes:
+            return False
+        self.kept_bytes += features.n_bytes
+        return True
 
     # -- decoding -------------------------------------------------------------------------------------------------
 
@@ -262,11 +292,24 @@ class FeatureCache:
     def _computed(
         self, batch: list[_Decoded], broken: dict[str, str]
     ) -> Iterator[tuple[_Decoded, ClipFeatures, tuple[Tensor, int, int]]]:
-        """Yields features, and the pooled vector with the map's rows and frames; fills `broken`."""
+        """Yields features, and the pooled vector with the map's rows and frames; fills `broken`.
+
+        A batch that fails is tried again clip by clip, so that only the clips at fault are named. Running out of memory
+        is no clip's fault and ends the pass.
+        """
         try:
             maps = self._forward(batch)
         except (EarmarkError, RuntimeError) as error:
-            broken |= {item.clip.id: str(error) for item in batch}
+            reason = error.__cause__ or error  # the classifier puts a module's error in words of its own
+            if _is_out_of_memory(reason):
+                raise reason from None
+            if len(batch) == 1:
+                broken[batch[0].clip.id] = str(error)
+                return
+            maps = None
+        if maps is None:
+            for item in batch:
+                yield from self._computed([item], broken)
             return
         for item, one in zip(batch, maps, strict=True):
             if not bool(torch.isfinite(one).all()):
@@ -276,10 +319,10 @@ class FeatureCache:
 
     def _forward(self, batch: list[_Decoded]) -> Map:
         """Returns the lifted maps of clips of equal length, on the CPU."""
-        self.n_backbone_passes += len(batch)
         with torch.no_grad():
             maps = self.classifier.tap(torch.cat([item.samples for item in batch])).map
             lifted = self.classifier.head.lift(maps).cpu()
+        self.n_backbone_passes += len(batch)
         return lifted if lifted.dtype == torch.float64 else lifted.float()
 
     # -- shards ---------------------------------------------------------------------------------------------------
@@ -302,10 +345,8 @@ class FeatureCache:
             if known is None or (entry.kept and not known.entry.kept):
                 self._places[entry.sha256] = _Place(shard, row, kind, entry)
 
-    def _read(self, place: _Place) -> ClipFeatures | None:
-        """Returns the features at a place without copying, or `None` if only the pooled vector was kept."""
-        if not place.entry.kept:
-            return None
+    def _read(self, place: _Place) -> ClipFeatures:
+        """Returns the features that are kept at a place, without copying."""
         names = ("map",) if place.kind == "map" else ("time", "frequency")
         shard = self._open(place.shard)
         features = ClipFeatures(**{name: shard.get_tensor(f"{name}.{place.row}") for name in names})
@@ -322,10 +363,10 @@ class FeatureCache:
 
 
 class _Writer:
-    """Collects clips and writes a shard whenever enough have come."""
+    """Collects clips and writes a shard to a folder whenever enough have come."""
 
-    def __init__(self, cache: FeatureCache) -> None:
-        self.cache = cache
+    def __init__(self, cache: FeatureCache, folder: Path) -> None:
+        self.cache, self.folder = cache, folder
         self._clear()
 
     def _clear(self) -> None:
@@ -334,22 +375,19 @@ class _Writer:
         self.tensors: dict[str, Tensor] = {}
         self.n_bytes = 0
 
-    def add(self, item: _Decoded, features: ClipFeatures, pooled: tuple[Tensor, int, int]) -> None:
-        """Takes one clip; keeps its features while there is room."""
-        vector, n_freq, n_frames = pooled
-        kept = self.cache.kept_bytes + features.n_bytes <= self.cache.limit_bytes
-        if kept:
-            self.cache.kept_bytes += features.n_bytes
+    def add(self, entry: Entry, features: ClipFeatures, vector: Tensor) -> None:
+        """Takes one clip's pooled vector, and its features if the entry says that they are kept."""
+        if entry.kept:
             self.n_bytes += features.n_bytes
             row = len(self.entries)
             self.tensors |= {f"{name}.{row}": value for name, value in features.tensors().items()}
-        self.entries.append(Entry(item.sha256, n_freq, n_frames, item.n_samples, item.duration_s, kept))
+        self.entries.append(entry)
         self.pooled.append(vector)
         if len(self.entries) >= SHARD_CLIPS or self.n_bytes >= SHARD_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what has come; the shard's name is the hash of its clips."""
+        """Writes what has come; the shard's name is the hash of its clips and of which are kept."""
         if not self.entries:
             return
         about: dict[str, Any] = {
@@ -357,14 +395,19 @@ class _Writer:
             "fingerprint": self.cache.classifier.fingerprint,
             "clips": [asdict(entry) for entry in self.entries],
         }
-        name = hashlib.sha256("".join(entry.sha256 for entry in self.entries).encode()).hexdigest()[:16]
-        shard = self.cache.root / self.cache.kind / f"shard-{name}.safetensors"
+        clips = "".join(f"{entry.sha256}{int(entry.kept)}" for entry in self.entries)
+        shard = self.folder / f"shard-{hashlib.sha256(clips.encode()).hexdigest()[:16]}.safetensors"
         shard.parent.mkdir(parents=True, exist_ok=True)
         temporary = shard.with_name(f".{shard.name}.part")
         save_file({"pooled": torch.stack(self.pooled), **self.tensors}, temporary, {"index": json.dumps(about)})
         temporary.replace(shard)
         self.cache.register(shard, self.cache.kind, self.entries)
         self._clear()
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether memory ran out; on the CPU, torch says so by a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _ahead(function: Callable[[Clip], Any], clips: Iterable[Clip], n_ahead: int) -> Iterator[tuple[Clip, Any]]:

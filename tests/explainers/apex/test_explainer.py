@@ -324,3 +324,67 @@ def test_a_batch_says_what_single_clips_say(example):
         alone = example.explain(clip).evidence
         torch.testing.assert_close(evidence.contributions, alone.contributions, **EXACT)
         assert evidence.channels[0].regions == alone.channels[0].regions
+
+
+def test_a_batch_refuses_what_a_single_clip_refuses(example):
+    from earmark.types import Target
+
+    batch = example.classifier.prepare(EXAMPLE)
+    for wrong in (Target(0, "label 0", "prob"), Target(7, "no such"), Target(0, "label 0", "contrast")):
+        with pytest.raises(TargetError):
+            example.evidence(batch, [wrong])
+
+
+def test_layer_norm_treatments_agree_and_gradient_times_input_fails():
+    """Contributions of the lifted map sum to the logit, those of the raw map with frozen statistics too.
+
+    Treatment (a): `c_k = [W diag(gamma) (I - 1/D) U^-1]_k vhat_k / s` and the offset `W beta + b`. Plain gradient times
+    input does not: LayerNorm is scale invariant, so it sums to about nothing.
+    """
+    head, _ = heads()["T2"]
+    with torch.no_grad():
+        head.layers[0].weight.copy_(torch.linspace(0.5, 1.5, 6))
+        head.layers[0].bias.copy_(torch.linspace(-0.2, 0.3, 6))
+    classifier = classifier_of(head.eval(), 6, 4, 5, 3)
+    apex, clip = random_apex(classifier, 6, 2.0), noise(6 * 4 * 5)
+    norm, linear_layer = head.layers
+    maps = classifier.at(clip, "map")
+    v = maps.mean((2, 3))[0]
+    logit = classifier.logits(maps, at="map")[0, 1]
+    s = (v.var(unbiased=False) + norm.eps).sqrt()
+    row = linear_layer.weight[1] * norm.weight
+    raw = ((row - row.mean()) @ apex.U_inv) * (apex.U @ v) / s
+    offset = linear_layer.weight[1] @ norm.bias + linear_layer.bias[1]
+    torch.testing.assert_close(raw.sum() + offset, logit, rtol=0, atol=1e-10)
+    assert apex.explain(clip, "label 1").evidence.residual < 1e-10
+    inputs = maps.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(classifier.logits(inputs, at="map")[0, 1], inputs)
+    # eps in the variance leaves a trace of eps / var of what is right
+    assert abs((gradient * inputs).sum().item()) < 1e-3 * abs((logit - offset).item())
+
+
+def test_a_maximum_over_cells_cannot_be_folded():
+    class Max(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = linear([[1.0, 2, 0, 1, 0, 1], [0.0, 1, 1, 0, 2, 0]], [0.0, 0.5])
+
+        def forward(self, maps):
+            return self.linear(maps.amax((2, 3)))
+
+    classifier = classifier_of(Max(), 6, 4, 5, 2)
+    assert classifier.head.tier == "T0"
+    with pytest.raises(ModelError, match="tapped instead"):
+        FoldedHead(random_apex(classifier, 6, 1.0))
+
+
+def test_a_head_that_sums_over_cells_is_not_taken_for_a_mean():
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = linear([[1.0, 2], [0.5, 1]], [0.0, 0.5])
+
+        def forward(self, maps):
+            return self.linear(maps.sum((2, 3)))
+
+    assert classifier_of(Sum()).head.tier == "T0"

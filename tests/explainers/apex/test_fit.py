@@ -73,7 +73,24 @@ def test_without_room_for_maps_the_result_is_the_same(classifier, clips, tmp_pat
     roomy = fit_apex(classifier, clips, view="time", **SHORT)
     tight = fit_apex(classifier, clips, view="time", cache_gb=0.0, **SHORT)
     torch.testing.assert_close(tight.U, roomy.U, rtol=0, atol=1e-10)
-    assert tight.diagnostics["n_backbone_passes"] > 32 == roomy.diagnostics["n_backbone_passes"]
+    assert 32 == roomy.diagnostics["n_backbone_passes"] < tight.diagnostics["n_backbone_passes"] <= 2 * 32
+    assert [p.clip_id for p in tight.bank.prototypes] == [p.clip_id for p in roomy.bank.prototypes]
+
+
+def test_selected_clips_are_kept_by_a_later_fit_with_room(classifier, clips, tmp_path):
+    fits = [fit_apex(classifier, clips, view="square", cache_dir=tmp_path, cache_gb=gb, **SHORT) for gb in (0, 1, 1)]
+    passes = [apex.diagnostics["n_backbone_passes"] for apex in fits]
+    assert passes == [32 + passes[1], passes[1], 0] and 0 < passes[1] <= 32
+    for apex in fits[1:]:
+        torch.testing.assert_close(apex.U, fits[0].U, rtol=0, atol=1e-10)
+    assert not list(tmp_path.glob(".beyond-*"))
+
+
+def test_pictures_are_kept_of_positive_and_negative_prototypes(classifier, clips):
+    apex = fit_apex(classifier, clips, pictures=True, **SHORT)
+    every = [p for bank in (apex.bank, apex.identity_bank) for p in bank.prototypes]
+    assert {"positive", "negative"} <= {p.sign for p in every}
+    assert set(apex.pictures) == {p.sha256 for p in every if p.sign != "weakest"}
 
 
 def test_a_killed_fit_resumes_to_the_same_result(classifier, clips, tmp_path):

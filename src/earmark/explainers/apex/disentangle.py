@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...errors import MismatchError
+from ...prototypes.build import is_dead
 from ...prototypes.topk import Top
 from ...types import seeded
 from .config import ApexConfig, Form
@@ -31,7 +32,6 @@ Progress = Callable[[int, int, dict[str, float]], None]  # done, in all, latest 
 
 #: Largest norm of a matrix whose exponential twelve terms give to rounding (Al-Mohy and Higham 2010, table 3.1).
 TAYLOR_RADIUS = {torch.float32: 1.4617, torch.float64: 0.29962}
-DEAD_PURITY = 0.1
 DUPLICATE_CORRELATION = 0.95
 SELECTION_CHUNK = 4096  # clips scored at a time
 
@@ -262,9 +262,10 @@ def mean_purity(clips: TrainingClips, U: Basis, config: ApexConfig) -> Float[Ten
 
 
 def dead_channels(clips: TrainingClips, U: Basis, config: ApexConfig) -> list[int]:
-    """Returns the channels with purity below 0.1, or that no clip excites."""
-    best = strongest_clips(clips, U, 1, config).scores[0]
-    return ((mean_purity(clips, U, config) < DEAD_PURITY) | (best <= 0)).nonzero().flatten().tolist()
+    """Returns the channels that are dead, see `prototypes.build.is_dead`."""
+    best = strongest_clips(clips, U, 1, config).scores[0].tolist()
+    purity = mean_purity(clips, U, config).tolist()
+    return [k for k in range(clips.n_channels) if is_dead(purity[k], best[k])]
 
 
 def duplicate_channels(clips: TrainingClips, U: Basis) -> list[tuple[int, int]]:

@@ -27,6 +27,9 @@ Mode = Literal["signed", "paper"]
 BasisName = Literal["apex", "identity"]
 Vector = Float[Tensor, " channel"]
 
+#: How far contributions may be from the score to be called exact, relative to a score above 1: float32, float64.
+COMPLETE = (1e-4, 1e-10)
+
 
 @dataclass(frozen=True)
 class ApexOptions:
@@ -116,6 +119,8 @@ class Apex(Explainer[Map]):
         options: ApexOptions | None = None,
     ) -> None:
         bank.check(classifier, U)
+        if identity_bank is not None:
+            identity_bank.check(classifier, torch.eye(len(U), dtype=torch.float64))
         self.classifier, self.config, self.diagnostics = classifier, config, diagnostics
         self.U, self.U_inv, self.bank, self.identity_bank = U, U_inv, bank, identity_bank
         self.pictures = pictures or {}
@@ -170,14 +175,17 @@ class Apex(Explainer[Map]):
         contributions, weight, offset = self._contributions(raw, maps, target, basis)
         chosen = contributions.argsort(descending=True, stable=True)[: self.options.top]
         own = (basis.U[chosen].to(maps) @ maps.flatten(1)).unflatten(1, maps.shape[1:])
-        shown = own.double()
+        shown = own.double().cpu()
         if weight is not None:
             n_cells = shown[0].numel()
             shown = n_cells * weight[chosen] * shown + offset / len(basis.U)
         channels = self._channels(chosen, contributions, maps, own, basis, geometry)
+        additive = weight is not None and self.options.mode == "signed"
+        limit = COMPLETE[done.logits.dtype == torch.float64] * max(1.0, abs(score))
+        complete = abs(float(contributions.sum()) + offset - score) <= limit
         return PrototypeEvidence(
             view=self.config.view,
-            mode="contrastive" if target.score == "contrast" and self.options.mode == "signed" else self.options.mode,
+            mode=self._mode(target),
             basis=self.options.basis,
             channels=channels,
             maps=shown.float().cpu(),
@@ -185,12 +193,18 @@ class Apex(Explainer[Map]):
             offset=offset,
             score=score,
             geometry=geometry,
-            exact=weight is not None and self.options.mode == "signed",
+            exact=additive and complete,
             find_sound=self.find_sound,
             pictures={
                 p.sha256: self.pictures[p.sha256] for c in channels for p in c.prototypes if p.sha256 in self.pictures
             },
         )
+
+    def _mode(self, target: Target) -> str:
+        """Returns how contributions are scored, in a word."""
+        if not self.classifier.head.is_linear:
+            return "ablation"
+        return "contrastive" if target.score == "contrast" and self.options.mode == "signed" else self.options.mode
 
     def _config(self) -> dict[str, Any]:
         return {**self.config.to_dict(), **asdict(self.options), "bank_audio": len(self.options.bank_audio)}

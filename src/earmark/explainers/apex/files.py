@@ -1,6 +1,7 @@
 """An APEX on disk: `config.json`, `model.safetensors` (U and its inverse, float64), two banks, a card."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ def save_apex(apex: "Apex", folder: Path) -> Path:
     save_file({"U": apex.U.contiguous(), "U_inv": apex.U_inv.contiguous()}, temporary)
     temporary.replace(folder / "model.safetensors")
     save_bank(apex.bank, folder / "bank")
+    shutil.rmtree(folder / "bank-identity", ignore_errors=True)
+    (folder / "pictures.safetensors").unlink(missing_ok=True)
     if apex.identity_bank is not None:
         save_bank(apex.identity_bank, folder / "bank-identity")
     if apex.pictures:

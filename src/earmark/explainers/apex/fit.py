@@ -59,6 +59,8 @@ def fit_apex(
         Clips for the diagnostics alone; by default a share of `clips` (`config.held_out`), by group, seeded.
     cache_dir, cache_gb
         Where features are kept, and the most disk space for maps in units of 1e9 bytes; by default a temporary folder.
+        Clips without room pass the backbone once more when they are selected, and what comes of them lies in a folder
+        there until the fit ends.
     progress
         Called with steps done, steps in all, and the latest purity; first for clips, then for optimizer steps.
     resume_dir
@@ -78,8 +80,11 @@ def fit_apex(
     config = _configured(config, changes)
     views.check_view(config.view, 1 if classifier.map_axes == "T" else 2)
     train, held = _split(clips, held_out, config)
-    with _folder(cache_dir) as folder:
-        fit = _Fit(classifier, config, folder, cache_gb, progress)
+    with _folder(cache_dir) as folder, _beyond(folder) as beyond:
+        kind: Kind = "map" if config.view == "square" else "marginals"
+        batch_size = config.clips_per_batch
+        cache = FeatureCache(classifier, folder, kind, cache_gb=cache_gb, batch_size=batch_size, beyond=beyond)
+        fit = _Fit(cache, config, progress)
         fit.scan(train, held)
         state = fit.learn(None if resume_dir is None else Path(resume_dir))
         U, U_inv = disentangle.final_basis(state.A, config.form)
@@ -97,12 +102,9 @@ def fit_apex(
 class _Fit:
     """What the parts of one fit share: the cache, the scanned clips, and how long each part took."""
 
-    def __init__(
-        self, classifier: Classifier, config: ApexConfig, folder: Path, cache_gb: float, progress: Progress | None
-    ) -> None:
-        self.classifier, self.config, self.progress = classifier, config, progress
-        kind: Kind = "map" if config.view == "square" else "marginals"
-        self.cache = FeatureCache(classifier, folder, kind, cache_gb=cache_gb, batch_size=config.clips_per_batch)
+    def __init__(self, cache: FeatureCache, config: ApexConfig, progress: Progress | None) -> None:
+        self.cache, self.config, self.progress = cache, config, progress
+        self.classifier = cache.classifier
         self.seconds: dict[str, float] = {}
         self.train: ScannedClips
         self.held: ScannedClips | None = None
@@ -144,8 +146,8 @@ class _Fit:
             return build_bank(self.train, U, locate, rules, self.classifier, duplicates=duplicates)
 
     def pictures(self, *banks: PrototypeBank) -> dict[str, Picture]:
-        """Returns small pictures of the positive prototypes, for where their sound is not at hand."""
-        shown = {p.sha256 for bank in banks for p in bank.prototypes if p.sign == "positive"}
+        """Returns small pictures of the prototypes that explanations show, for where their sound is not at hand."""
+        shown = {p.sha256 for bank in banks for p in bank.prototypes if p.sign != "weakest"}
         clips = {e.sha256: clip for clip, e in zip(self.train.clips, self.train.entries, strict=True)}
         with self._timed("pictures"):
             return pictures_of(self.classifier, ((sha256, clips[sha256]) for sha256 in sorted(shown)))
@@ -230,6 +232,14 @@ def _folder(cache_dir: str | Path | None) -> Iterator[Path]:
         yield Path(cache_dir)
         return
     with TemporaryDirectory(prefix="earmark-") as name:
+        yield Path(name)
+
+
+@contextmanager
+def _beyond(folder: Path) -> Iterator[Path]:
+    """Yields a folder, as long as the fit lasts, for what has no room in the cache."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".beyond-", dir=folder, ignore_cleanup_errors=True) as name:
         yield Path(name)
 
 
