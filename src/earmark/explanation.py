@@ -37,6 +37,9 @@ class Provenance:
         The stage at which masked sound re-enters the classifier when this evidence is scored.
     resampled_from
         The clip's own rate in Hz where the classifier's differs, else `None`.
+    start_s, end_s
+        The part of the recording that the clip is, in seconds, where it is a part; all times of the explanation count
+        from its start.
     forward_passes, backward_passes
         What it cost, in passes of the classifier.
     versions
@@ -50,6 +53,8 @@ class Provenance:
     seed: int | None = None
     reentry: str = "waveform"
     resampled_from: int | None = None
+    start_s: float | None = None
+    end_s: float | None = None
     forward_passes: int = 0
     backward_passes: int = 0
     versions: dict[str, str] = field(default_factory=lambda: package_versions())
@@ -402,6 +407,10 @@ class Explanation:
     def renamed(self, name: str) -> "Explanation":
         """Returns the same explanation under another clip name."""
         return replace(self, name=name)
+
+    def of_part(self, start_s: float | None, end_s: float | None) -> "Explanation":
+        """Returns the same explanation, which then says what part of a recording its clip is."""
+        return replace(self, provenance=replace(self.provenance, start_s=start_s, end_s=end_s))
 
     def save(self, folder: str | Path, *, page: bool = True) -> Path:
         """Writes the explanation's folder: page, JSON, tensors, sounds, prototype sounds and label tables."""

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,25 @@ AUDIO_ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aif
 
 MAX_CHANNELS = 32
 MAX_DECODED_BYTES = 2 * 1024**3  # 2 GiB of float32: about 3 h of mono sound at 48 kHz
+
+
+#: Files by which a folder is known for one that explanations were written to.
+EXPLAINED = ("explanation.json", "explanations.json")
+
+
+def sound_files(root: str | Path) -> list[Path]:
+    """Returns the sound files in a folder and its sub-folders, by their endings, sorted.
+
+    Hidden files and folders are left out, and so are folders that hold an explanation: their sounds are derived ones.
+    """
+    found = []
+    for place, folders, names in os.walk(root):
+        if any(name in names for name in EXPLAINED):
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.suffix.lower() in AUDIO_ENDINGS and path.is_file())
 
 
 @dataclass(frozen=True)

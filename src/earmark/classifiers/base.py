@@ -190,6 +190,11 @@ class Classifier:
     # -- what is known of it --------------------------------------------------------------------------------------
 
     @property
+    def has_own_head(self) -> bool:
+        """Whether the head was given, so that entry at the map runs nothing else."""
+        return self._given_head is not None
+
+    @property
     def native_stft(self) -> bool:
         """Whether the model's own front end starts from the STFT of stage `stft`."""
         return self.front_end.native_stft

@@ -25,6 +25,16 @@ Made by
 """
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all: under a temporary name beside its place, then renamed."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_card(folder: Path, summary: dict[str, Any], options: dict[str, Any]) -> None:
     """Writes `README.md` and adds folds and scores to `config.json`."""
     test = summary.get("test")
@@ -43,8 +53,8 @@ def write_card(folder: Path, summary: dict[str, Any], options: dict[str, Any]) -
         seed=options["seed"],
         command=command_line(options, data),
     )
-    (folder / "README.md").write_text(text)
-    config = json.loads((folder / "config.json").read_text())
+    write_whole(folder / "README.md", text)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["name"] = options.get("name") or folder.resolve().name
     config["card"] = {
         "data": data,
@@ -54,7 +64,7 @@ def write_card(folder: Path, summary: dict[str, Any], options: dict[str, Any]) -
         "selection_score": summary["score"],
         "test": test,
     }
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    write_whole(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
 
 def command_line(options: dict[str, Any], data: str) -> str:

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from torch.nn import functional
 
 from ..audio.files import load_clip
 from ..data import arrays
-from ..errors import DataError
+from ..errors import DataError, EarmarkError
 from ..training import augment, scores
 from ..training.config import AugmentConfig, LoopConfig
 from ..training.loop import Progress, seeded_globals, train
 from ..types import Clip, Task
+from .card import write_whole
 from .front_ends import LogMel, LogMelConfig, front_end_from_dict
 from .small import SmallCnn, SmallCnnConfig
 
@@ -36,10 +38,16 @@ class TrainingSet:
         `[clip, sample]` at the front end's rate, mono, cut or zero-padded to one length.
     labels
         `[clip, label]`, 0 or 1.
+    clips
+        Those that could be read, in the order of the rows.
+    skipped
+        Why each of the others could not, by its id.
     """
 
-    samples: np.memmap
+    samples: np.ndarray
     labels: Float[Tensor, "clip label"]
+    clips: tuple[Clip, ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def batch(self, index: np.ndarray) -> tuple[Float[Tensor, "batch sample"], Float[Tensor, "batch label"]]:
         """Returns samples and labels of the clips at `index`."""
@@ -49,27 +57,45 @@ class TrainingSet:
 def decode(clips: Sequence[Clip], labels: tuple[str, ...], sample_rate: int, clip_s: float, path: Path) -> TrainingSet:
     """Decodes every clip once into a memory map beside the checkpoint; clips pass through two threads.
 
+    Clips that cannot be read are left out, and named under `skipped`.
+
     Raises
     ------
     DataError
-        If a clip has a label that training does not know.
+        If a clip has a label that training does not know, or no clip can be read.
     """
+    truth = _truth(clips, labels)
     n_samples = round(clip_s * sample_rate)
     rows = arrays.create(path, (len(clips), n_samples))
-    truth = torch.zeros(len(clips), len(labels))
 
-    def put(index: int) -> None:
-        waveform = load_clip(clips[index]).mono().resample(sample_rate).fit(n_samples)
+    def put(index: int) -> str | None:
+        try:
+            waveform = load_clip(clips[index]).mono().resample(sample_rate).fit(n_samples)
+        except (EarmarkError, OSError) as error:
+            return str(error)
         rows[index] = waveform.samples[0].numpy()
+        return None
 
+    with ThreadPoolExecutor(2) as pool:
+        problems = list(pool.map(put, range(len(clips))))
+    skipped = {clip.id: problem for clip, problem in zip(clips, problems, strict=True) if problem}
+    good = [index for index, problem in enumerate(problems) if not problem]
+    if not good:
+        raise DataError(f"None of {len(clips)} clips can be read; the first: {next(iter(skipped.values()))}")
+    for row, index in enumerate(good):
+        if row != index:
+            rows[row] = rows[index]
+    return TrainingSet(rows[: len(good)], truth[good], tuple(clips[index] for index in good), skipped)
+
+
+def _truth(clips: Sequence[Clip], labels: tuple[str, ...]) -> Float[Tensor, "clip label"]:
+    truth = torch.zeros(len(clips), len(labels))
     for index, clip in enumerate(clips):
         unknown = set(clip.labels) - set(labels)
         if unknown:
             raise DataError(f"Clip {clip.id} has labels {sorted(unknown)} that no training clip has; add some.")
         truth[index, [labels.index(label) for label in clip.labels]] = 1
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(put, range(len(clips))))
-    return TrainingSet(rows, truth)
+    return truth
 
 
 def fit_classifier(
@@ -100,38 +126,61 @@ def fit_classifier(
     Returns
     -------
     summary
-        Labels, the chosen epoch, its score, and the history.
+        Labels, the chosen epoch, its score, the history, and under `skipped` why clips could not be read, by id.
 
     Raises
     ------
     DataError
-        If clips are missing, groups are in both parts, or labels do not fit the task.
+        If clips are missing, groups are in both parts, labels do not fit the task, or no clip of a label can be read.
     MismatchError
         If `folder` holds an unfinished training of other clips or with other settings.
     """
     loop, augmentation = loop or LoopConfig(), augmentation or AugmentConfig()
-    _check_groups(training, selection)
+    _check_parts(training, selection)
     _check_labels([*training, *selection], task)
     labels = tuple(sorted({label for clip in training for label in clip.labels}))
-    loop = replace(loop, batch_size=min(loop.batch_size, len(training)))
     features = LogMel(front_end)
-    with seeded_globals(loop.seed, 0):
-        module = SmallCnn(SmallCnnConfig(features.config.n_mels, len(labels)))
     folder.mkdir(parents=True, exist_ok=True)
     temporary = [folder / f".decoded-{name}.safetensors" for name in ("training", "selection")]
-    fit_set = decode(training, labels, features.sample_rate, clip_s, temporary[0])
-    choose_set = decode(selection, labels, features.sample_rate, clip_s, temporary[1])
+    try:
+        fit_set = decode(training, labels, features.sample_rate, clip_s, temporary[0])
+        choose_set = decode(selection, labels, features.sample_rate, clip_s, temporary[1])
+        _check_heard(fit_set, labels)
+        loop = replace(loop, batch_size=min(loop.batch_size, len(fit_set.clips)))
+        summary = _train(fit_set, choose_set, folder, labels, task, clip_s, loop, augmentation, features, progress)
+    finally:
+        for path in temporary:
+            path.unlink(missing_ok=True)
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    return {**summary, "skipped": {**fit_set.skipped, **choose_set.skipped}}
+
+
+def _train(
+    fit_set: TrainingSet,
+    choose_set: TrainingSet,
+    folder: Path,
+    labels: tuple[str, ...],
+    task: Task,
+    clip_s: float,
+    loop: LoopConfig,
+    augmentation: AugmentConfig,
+    features: LogMel,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """Trains on decoded clips and writes the model; see `fit_classifier`."""
+    with seeded_globals(loop.seed, 0):
+        module = SmallCnn(SmallCnnConfig(features.config.n_mels, len(labels)))
     history = train(
         module,
         lambda _epoch, generator: _shuffled(fit_set, loop.batch_size, generator),
         lambda batch, generator: _loss(module, features, batch, augmentation, task, generator),
         lambda: _validate(module, features, choose_set, task),
         loop,
-        n_steps=len(training) // loop.batch_size,
+        n_steps=len(fit_set.clips) // loop.batch_size,
         folder=folder,
         progress=progress,
         settings={
-            "clips": _clips_sha256([*training, *selection]),
+            "clips": _clips_sha256([*fit_set.clips, *choose_set.clips]),
             "task": task,
             "clip_s": clip_s,
             "augmentation": asdict(augmentation),
@@ -141,9 +190,6 @@ def fit_classifier(
     best = max(history, key=lambda row: (row["score"], row["epoch"]))
     summary = {"labels": labels, "epoch": best["epoch"], "score": best["score"], "history": history}
     save_small(folder, module, features, labels, task, {"loop": asdict(loop), "augmentation": asdict(augmentation)})
-    for path in temporary:
-        path.unlink(missing_ok=True)
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return summary
 
 
@@ -167,11 +213,10 @@ def save_small(
         "threshold": threshold,
         "training": training,
     }
-    weights, about = folder / ".model.part", folder / ".config.part"
+    weights = folder / ".model.part"
     save_file({k: v.contiguous() for k, v in module.state_dict().items()}, weights)
     weights.replace(folder / "model.safetensors")
-    about.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    about.replace(folder / "config.json")
+    write_whole(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
 
 def load_small(folder: Path) -> tuple[SmallCnn, LogMel, dict[str, Any]]:
@@ -187,16 +232,22 @@ def load_small(folder: Path) -> tuple[SmallCnn, LogMel, dict[str, Any]]:
     return module.eval(), front_end, config
 
 
-def score_classifier(folder: Path, clips: Sequence[Clip], clip_s: float = 5.0) -> dict[str, float]:
-    """Returns `n` and `accuracy`, or `macro_average_precision` for several labels per clip, on labeled clips."""
+def score_classifier(folder: Path, clips: Sequence[Clip], clip_s: float = 5.0) -> dict[str, Any]:
+    """Returns `n` and `accuracy`, or `macro_average_precision` for several labels per clip, on labeled clips.
+
+    Where clips cannot be read, `n` counts the others, and `skipped` says why, by id.
+    """
     module, front_end, config = load_small(folder)
     path = folder / ".decoded-test.safetensors"
-    data = decode(clips, tuple(config["labels"]), front_end.sample_rate, clip_s, path)
-    logits = predict_all(module, front_end, data)
-    path.unlink()
+    try:
+        data = decode(clips, tuple(config["labels"]), front_end.sample_rate, clip_s, path)
+        logits = predict_all(module, front_end, data)
+    finally:
+        path.unlink(missing_ok=True)
+    about = {"n": len(data.clips), **({"skipped": dict(data.skipped)} if data.skipped else {})}
     if config["task"] == "multiclass":
-        return {"n": len(clips), "accuracy": scores.accuracy(logits, data.labels)}
-    return {"n": len(clips), "macro_average_precision": scores.macro_average_precision(logits, data.labels)}
+        return {**about, "accuracy": scores.accuracy(logits, data.labels)}
+    return {**about, "macro_average_precision": scores.macro_average_precision(logits, data.labels)}
 
 
 def _shuffled(data: TrainingSet, batch_size: int, generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
@@ -253,15 +304,36 @@ def _check_labels(clips: Sequence[Clip], task: Task) -> None:
         raise DataError("No clip has a label; name the column that holds them with --label-column.")
 
 
-def _check_groups(training: Sequence[Clip], selection: Sequence[Clip]) -> None:
-    shared = {c.group or c.id for c in training} & {c.group or c.id for c in selection}
+def _check_heard(data: TrainingSet, labels: tuple[str, ...]) -> None:
+    """Refuses to train a label whose clips are all broken."""
+    silent = sorted(set(labels) - {label for clip in data.clips for label in clip.labels})
+    if silent:
+        why = next(iter(data.skipped.values()))
+        raise DataError(f"No training clip of {', '.join(silent)} can be read ({why}); mend or remove these clips.")
+
+
+def _check_parts(training: Sequence[Clip], selection: Sequence[Clip]) -> None:
     if not training or not selection:
         raise DataError(
             f"Training needs clips to learn from and clips to choose the epoch by, got {len(training)} and "
             f"{len(selection)}; widen --folds or --select-folds."
         )
-    if shared:
-        raise DataError(
-            f"{len(shared)} groups (for instance {min(shared)!r}) are in both training and selection clips; "
-            "choose folds that keep groups apart."
-        )
+    check_apart({"training": training, "selection": selection})
+
+
+def check_apart(parts: Mapping[str, Sequence[Clip]]) -> None:
+    """Refuses parts, by their names, that share a group or a clip; a clip without a group is one of its own.
+
+    Raises
+    ------
+    DataError
+        If two of them do.
+    """
+    groups = {name: {clip.group or clip.id for clip in clips} for name, clips in parts.items()}
+    for first, second in combinations(parts, 2):
+        shared = groups[first] & groups[second]
+        if shared:
+            raise DataError(
+                f"{len(shared)} groups (for instance {min(shared)!r}) are in both {first} and {second} clips; "
+                "choose folds that keep groups apart."
+            )

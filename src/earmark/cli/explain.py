@@ -1,7 +1,9 @@
 """`earmark explain`: one folder with a page per clip."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,7 +47,7 @@ def explain(
     from ..classifiers.load import load_classifier
     from ..explainers.load import load_explainer
 
-    found = list(sound_files(inputs))
+    found = named_sounds(inputs)
     out = out or Path(f"{inputs[0].stem or 'clips'}-explained")
     model = load_classifier(classifier, device=device)
     options = {"top": top, "mode": mode, "basis": basis, "prototypes": prototypes}
@@ -97,28 +99,47 @@ def write_explanations(
     }
 
 
-def sound_files(inputs: list[Path]) -> Iterator[tuple[Path, str]]:
-    """Yields each file and the name of its explanation's folder: its path below the input, without the ending.
+def named_sounds(inputs: list[Path]) -> list[tuple[Path, str]]:
+    """Returns each file and the name of its explanation's folder: its path below the input, without the ending.
+
+    Where two would have the same name, or one would lie in another, the ending is kept, and then numbered.
 
     Raises
     ------
     InputError
         If a folder holds no sound file.
     """
-    from ..audio.files import AUDIO_ENDINGS
+    found = [(path, path.relative_to(given) if given.is_dir() else Path(path.name)) for given, path in _found(inputs)]
+    bare = Counter(_key(relative.with_suffix("")) for _, relative in found)
+    taken = {_key(parent) for _, relative in found for parent in relative.parents} | {"run.json"}
+    named = []
+    for path, relative in found:
+        plain = relative.with_suffix("")
+        wanted = plain if bare[_key(plain)] == 1 else relative
+        numbered = (relative.with_name(f"{relative.name}-{n}") for n in count(2))
+        name = next(name for name in chain((wanted, relative), numbered) if _key(name) not in taken)
+        taken.add(_key(name))
+        named.append((path, name.as_posix()))
+    return named
 
-    names: dict[str, int] = {}
+
+def _found(inputs: list[Path]) -> Iterator[tuple[Path, Path]]:
+    """Yields each input with each of its files."""
+    from ..audio.files import AUDIO_ENDINGS, sound_files
+
     for given in inputs:
-        files = [given]
-        if given.is_dir():
-            files = sorted(p for p in given.rglob("*") if p.suffix.lower() in AUDIO_ENDINGS and p.is_file())
-            if not files:
-                raise InputError(f"{given} holds no sound file; expected endings are {', '.join(AUDIO_ENDINGS)}.")
-        for path in files:
-            relative = path.relative_to(given) if given.is_dir() else Path(path.name)
-            name = relative.with_suffix("").as_posix()
-            names[name] = names.get(name, 0) + 1
-            yield path, name if names[name] == 1 else f"{name}-{names[name]}"
+        files = sound_files(given) if given.is_dir() else [given]
+        if not files:
+            raise InputError(
+                f"{given} holds no sound file but hidden or explained ones; "
+                f"expected endings are {', '.join(AUDIO_ENDINGS)}."
+            )
+        yield from ((given, path) for path in files)
+
+
+def _key(name: Path) -> str:
+    """Returns what two names share that are one where case does not count."""
+    return name.as_posix().casefold()
 
 
 def bank_folders(given: list[Path] | None) -> tuple[str, ...]:
@@ -139,4 +160,5 @@ def _summary(explanation: "Explanation", folder: Path) -> dict[str, Any]:
 
 def _given(values: dict[str, Any], inputs: list[Path]) -> dict[str, Any]:
     names = ("classifier", "explainer", "target", "against", "start", "end", "strict", "device", "seed")
-    return {"inputs": [str(p) for p in inputs], **{name: values[name] for name in names}}
+    folders = {"inputs": [str(p) for p in inputs], "bank_audio": [str(p) for p in values["bank_audio"] or ()]}
+    return {**folders, **{name: values[name] for name in names}}

@@ -31,7 +31,7 @@ def apex(
     """Learn a basis of pure channels and collect their prototypes."""
     from ..classifiers.load import load_classifier
     from ..explainers.apex.fit import fit_apex
-    from .datasets import clips_of
+    from .datasets import clips_of, data_name, groups_of, say_groups
 
     model = load_classifier(classifier, device=device)
     if model.head.notice:
@@ -39,6 +39,7 @@ def apex(
     folds = own_folds(model.card, data, folds)
     clips = clips_of(data, folds, label_column, group_column, config.seed)
     say(f"{len(clips)} clips, a share of {config.held_out:g} held out by group")
+    say_groups(data, clips, group_column)
     with progress("fitting") as report:
         explainer = fit_apex(
             model,
@@ -49,6 +50,8 @@ def apex(
             resume_dir=out / ".resume",
             progress=report,
         )
+    groups = groups_of(data, clips, group_column)
+    explainer.diagnostics |= {"data": data_name(data), "folds": folds, "group_column": groups}
     explainer.save(out)
     clear_working_files(out)
     options = {
@@ -57,7 +60,9 @@ def apex(
         "folds": folds,
         "label_column": label_column,
         "group_column": group_column,
+        "cache": cache,
         "cache_gb": cache_gb,
+        "device": device,
         **config.to_dict(),
     }
     save_params(out, "fit apex", options)
@@ -67,14 +72,22 @@ def apex(
 
 def own_folds(card: dict[str, Any], data: str, folds: str | None) -> str | None:
     """Returns the folds to fit on: those given, else those that the classifier learned from, if it is its own data."""
+    from ..data.folders import parse_folds
+    from .datasets import SCENES, data_name
+
     own = card.get("folds")
-    same = own and not data.startswith("scenes:") and Path(data).resolve().name == card.get("data")
-    if not same:
+    if not own or data.startswith(SCENES):
+        return folds
+    if data_name(data) != card.get("data"):
+        say(
+            f"warning: the classifier learned from folds {own} of {card.get('data')!r}, and {data} is not known as "
+            "that by its name, so folds could not be matched; if it is, name these with --folds"
+        )
         return folds
     if folds is None:
         say(f"fitting on the classifier's own training folds {own}")
         return str(own)
-    if set(folds.split(",")) - set(str(own).split(",")):
+    if set(parse_folds(folds)) - set(parse_folds(str(own))):
         say(f"warning: folds {folds} go beyond the classifier's training folds {own}; scores on them are not held out")
     return folds
 

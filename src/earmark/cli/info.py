@@ -1,16 +1,33 @@
 """`earmark info`: what a model, an explainer, a bank or an explanation is."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..errors import InputError
-from .options import command, say
+from .options import command
 
 
-@command
+def _words(result: dict[str, Any]) -> str:
+    """Returns a result as lines for people."""
+    lines = []
+    for key, value in result.items():
+        if isinstance(value, dict):
+            lines += [f"{key}:", *(f"  {name}: {_short(inner)}" for name, inner in value.items())]
+        else:
+            lines.append(f"{key}: {_short(value)}")
+    return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return text if len(text) < 400 else text[:400] + " ..."
+
+
+@partial(command, show=_words)
 def info(
     name_or_path: Annotated[str, typer.Argument(help="Embedded name, or a folder that earmark wrote.")],
 ) -> dict[str, Any]:
@@ -18,7 +35,8 @@ def info(
     from ..classifiers.load import classifier_folder, embedded_names
 
     folder = Path(name_or_path)
-    for name, describe in (("explanation.json", _explanation), ("bank.json", _bank)):
+    described = (("explanation.json", _explanation), ("explanations.json", _explanations), ("bank.json", _bank))
+    for name, describe in described:
         if (folder / name).is_file():
             return describe(json.loads((folder / name).read_text()))
     found = classifier_folder(name_or_path)
@@ -48,42 +66,28 @@ def _classifier(folder: Path) -> dict[str, Any]:
         "explainers": sorted(p.parent.name for p in folder.glob("*/config.json")),
         "card": {k: v for k, v in model.card.items() if k != "training"},
     }
-    return _show(result)
+    return result
 
 
 def _apex(about: dict[str, Any]) -> dict[str, Any]:
-    return _show(
-        {
-            "what": "explainer (apex)",
-            "classifier": about["classifier"],
-            "fingerprint": about["fingerprint"],
-            "view": about["config"]["view"],
-            "form": about["config"]["form"],
-            "diagnostics": about["diagnostics"],
-        }
-    )
+    return {
+        "what": "explainer (apex)",
+        "classifier": about["classifier"],
+        "fingerprint": about["fingerprint"],
+        "view": about["config"]["view"],
+        "form": about["config"]["form"],
+        "diagnostics": about["diagnostics"],
+    }
 
 
 def _bank(about: dict[str, Any]) -> dict[str, Any]:
-    return _show({"what": "prototype bank", **{k: v for k, v in about.items() if not isinstance(v, list | dict)}})
+    return {"what": "prototype bank", **{k: v for k, v in about.items() if not isinstance(v, list | dict)}}
 
 
 def _explanation(about: dict[str, Any]) -> dict[str, Any]:
     keep = ("name", "target", "prediction", "provenance", "regions")
-    return _show({"what": "explanation", **{k: about[k] for k in keep}})
+    return {"what": "explanation", **{k: about[k] for k in keep}}
 
 
-def _show(result: dict[str, Any]) -> dict[str, Any]:
-    for key, value in result.items():
-        if isinstance(value, dict):
-            say(f"{key}:")
-            for name, inner in value.items():
-                say(f"  {name}: {_short(inner)}")
-        else:
-            say(f"{key}: {_short(value)}")
-    return result
-
-
-def _short(value: Any) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return text if len(text) < 400 else text[:400] + " ..."
+def _explanations(about: dict[str, Any]) -> dict[str, Any]:
+    return {"what": "explanations, one for each label", "folders": about["folders"]}

@@ -20,8 +20,14 @@ from ..errors import EarmarkError, InputError
 Command = Callable[..., dict[str, Any]]
 
 
-def command(function: Command) -> Callable[..., None]:
-    """Returns the function that typer calls: the same options, and the shared ones."""
+def command(function: Command, show: Callable[[dict[str, Any]], str] | None = None) -> Callable[..., None]:
+    """Returns the function that typer calls: the same options, and the shared ones.
+
+    Parameters
+    ----------
+    show
+        Returns the result in words, which go to standard output without `--json`.
+    """
 
     @functools.wraps(function)
     def wrapper(*, as_json: bool, debug: bool, params: Path | None, **options: Any) -> None:
@@ -33,6 +39,8 @@ def command(function: Command) -> Callable[..., None]:
             raise typer.Exit(_report(error, as_json)) from error
         if as_json:
             typer.echo(json.dumps(result, indent=2, default=str))
+        elif show:
+            typer.echo(show(result))
         if result.get("exit_code"):
             raise typer.Exit(result["exit_code"])
 
@@ -80,8 +88,10 @@ def say(text: str) -> None:
 
 def save_params(folder: Path, name: str, options: dict[str, Any]) -> None:
     """Writes `run.json`, from which `--params` repeats the run."""
-    path = folder / "run.json"
-    path.write_text(json.dumps({"command": name, "options": options}, indent=2, default=str) + "\n")
+    from ..classifiers.card import write_whole
+
+    text = json.dumps({"command": name, "options": options}, indent=2, default=str)
+    write_whole(folder / "run.json", text + "\n")
 
 
 def _report(error: Exception, as_json: bool) -> int:
@@ -97,10 +107,14 @@ def _params_option() -> inspect.Parameter:
     def load(ctx, value):  # typer knows them by their order
         if value is not None and not ctx.resilient_parsing:
             try:
-                ctx.default_map = json.loads(value.read_text())["options"]
+                run = json.loads(value.read_text(encoding="utf-8"))
+                name, ctx.default_map = run["command"], run["options"]
             except (OSError, ValueError, KeyError, TypeError) as error:
                 say(f"earmark: {value} is not a run.json of an earlier run ({error}).")
                 raise typer.Exit(InputError.exit_code) from error
+            if not f" {ctx.command_path}".endswith(f" {name}"):
+                say(f"earmark: {value} repeats `earmark {name}`, and this is `{ctx.command_path}`; run that command.")
+                raise typer.Exit(InputError.exit_code)
         return value
 
     option = typer.Option(

@@ -34,11 +34,12 @@ def classifier(
     """Train a compact CNN on labeled clips, choose its epoch on held-out clips, test it on others."""
     from ..classifiers.card import write_card
     from ..classifiers.fit import fit_classifier, score_classifier
-    from .datasets import training_clips
+    from .datasets import say_groups, training_clips
 
     split = training_clips(data, folds, select_folds, test_folds, label_column, group_column, loop.seed)
     task: Literal["multilabel", "multiclass"] = "multilabel" if multilabel else "multiclass"
     say(f"{len(split.training)} clips to learn from, {len(split.selection)} to choose, {len(split.test)} to test")
+    say_groups(data, [*split.training, *split.selection, *split.test], group_column)
     with progress("training") as report:
         summary = fit_classifier(
             split.training,
@@ -50,10 +51,12 @@ def classifier(
             augmentation=augmentation,
             progress=report,
         )
+    _say_skipped(summary["skipped"])
     if split.test:
         with progress("testing"):
             summary["test"] = score_classifier(out, split.test, clip_s)
-            say(f"test: {summary['test']}")
+        _say_skipped(summary["test"].pop("skipped", {}), summary["skipped"])
+        say(f"test: {summary['test']}")
     options = {
         "data": data,
         "folds": folds,
@@ -71,3 +74,13 @@ def classifier(
     save_params(out, "train classifier", options)
     say(f"model in {out}")
     return {"folder": str(out), **summary}
+
+
+def _say_skipped(skipped: dict[str, str], so_far: dict[str, str] | None = None) -> None:
+    """Names the clips that could not be read, and adds them to those of earlier parts."""
+    if so_far is not None:
+        so_far |= skipped
+    for clip_id, why in skipped.items():
+        say(f"skipped {clip_id}: {why}")
+    if skipped:
+        say(f"{len(skipped)} clips were skipped, for they cannot be read")

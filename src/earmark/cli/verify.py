@@ -1,5 +1,6 @@
 """`earmark verify`: does a model keep its promises?"""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,17 @@ from ..errors import InputError
 from .options import command, say
 
 
-@command
+def _words(result: dict[str, Any]) -> str:
+    """Returns a report as lines for people."""
+    lines = [f"{result['classifier']}: head of tier {result['tier']}, fingerprint {result['fingerprint'][:12]}"]
+    for check in result["checks"]:
+        sign = {True: "ok  ", False: "FAIL", None: "    "}[check["ok"]]
+        value = f"{check['value']:.3g}" if isinstance(check["value"], float) else check["value"]
+        lines.append(f"{sign} {check['name']}: {value} ({check['limit']}) - {check['meaning']}")
+    return "\n".join(lines)
+
+
+@partial(command, show=_words)
 def verify(
     classifier: Annotated[str, typer.Argument(help="Embedded name, folder, or file.py:function.")],
     *,
@@ -31,11 +42,6 @@ def verify(
     if fitted is not None and not isinstance(fitted, Apex):
         raise InputError(f"{explainer} is {fitted.method}, and only an APEX is verified with its classifier.")
     report = measure(model, fitted, [read(path, max_duration_s=30.0) for path in clips or []])
-    say(f"{report.classifier}: head of tier {report.tier}, fingerprint {report.fingerprint[:12]}")
     if report.notice:
         say(report.notice)
-    for check in report.checks:
-        sign = {True: "ok  ", False: "FAIL", None: "    "}[check.ok]
-        value = f"{check.value:.3g}" if isinstance(check.value, float) else check.value
-        say(f"{sign} {check.name}: {value} ({check.limit}) - {check.meaning}")
     return {**report.to_dict(), "exit_code": 0 if report.ok else 2}

@@ -16,7 +16,7 @@ from typing import overload
 
 import numpy as np
 
-from ..audio.files import AUDIO_ENDINGS
+from ..audio.files import AUDIO_ENDINGS, sound_files
 from ..errors import DataError
 from ..types import Clip
 from ._rows import of_folds, read_rows, refuse_duplicates, refuse_missing, require_column, row_clip
@@ -67,7 +67,7 @@ def folder(
     ----------
     path
         A folder with `metadata.csv`, with a sub-folder per label, or with sounds and no labels. Hidden files
-        are skipped.
+        and explanations are skipped.
     label_column, group_column, folds
         As for `table`; without `metadata.csv` there are neither groups nor folds.
 
@@ -242,12 +242,7 @@ def _counts(group: list[Clip]) -> Counts:
 
 def _scan(root: Path) -> tuple[Clip, ...]:
     """Returns the sounds of a folder without a table."""
-    names = sorted(
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*")
-        if path.suffix.lower() in AUDIO_ENDINGS and path.is_file()
-    )
-    names = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
+    names = sorted(path.relative_to(root).as_posix() for path in sound_files(root))
     if not names:
         raise DataError(f"{root} holds no sounds ({', '.join(AUDIO_ENDINGS)}); name another folder.")
     nested = [name for name in names if "/" in name]

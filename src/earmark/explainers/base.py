@@ -74,7 +74,7 @@ class Explainer(ABC, Generic[State]):
         done = self._forward(samples)
         prediction = self.classifier.prediction(done.logits[0])
         resolved = resolve_target(target, prediction, against=against)
-        return self._explanation(waveform, samples, done, prediction, resolved).renamed(_name(clip, name))
+        return _told(self._explanation(waveform, samples, done, prediction, resolved), clip, name)
 
     def explain_all(self, clip: Waveform | Clip, *, name: str | None = None) -> list[Explanation]:
         """Explains every label that counts as present, with one forward pass."""
@@ -84,7 +84,7 @@ class Explainer(ABC, Generic[State]):
         prediction = self.classifier.prediction(done.logits[0])
         targets = [resolve_target(label, prediction) for label in prediction.decided]
         explanations = [self._explanation(waveform, samples, done, prediction, t) for t in targets]
-        return [explanation.renamed(_name(clip, name)) for explanation in explanations]
+        return [_told(explanation, clip, name) for explanation in explanations]
 
     def evidence(self, samples: Samples, targets: list[Target | None]) -> list[Evidence]:
         """Returns the evidence for a batch of equally long clips: one forward pass, one target for each clip."""
@@ -140,5 +140,8 @@ class Explainer(ABC, Generic[State]):
         return 1, 0
 
 
-def _name(clip: Waveform | Clip, name: str | None) -> str:
-    return name or (clip.id if isinstance(clip, Clip) else "clip")
+def _told(explanation: Explanation, clip: Waveform | Clip, name: str | None) -> Explanation:
+    """Returns the explanation with the clip's name, and the part of its source that the clip is."""
+    if isinstance(clip, Waveform):
+        return explanation.renamed(name or "clip")
+    return explanation.renamed(name or clip.id).of_part(clip.start_s, clip.end_s)

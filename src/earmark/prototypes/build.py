@@ -1,7 +1,7 @@
 """Builds a prototype bank: candidates in one pass over pooled vectors, copies dropped, regions found.
 
 Clips are scored each as if alone and are never padded, so that no cell of padding can become a prototype. Of several
-windows or copies of one recording one is kept.
+windows or copies of one recording (of one `group`) one is kept.
 """
 
 import os

@@ -361,6 +361,10 @@ def _provenance(explanation: Explanation) -> dict[str, Any]:
         ("Analysis", f"STFT of {explanation.grid.stft.n_fft} samples, hop {explanation.grid.stft.hop_length}"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in made.versions.items())),
     ]
+    if made.start_s is not None or made.end_s is not None:
+        end = "its end" if made.end_s is None else f"{made.end_s:g} s"
+        part = f"{made.start_s or 0:g} s to {end} of the recording; all times on this page count from there"
+        rows.insert(4, ("Part", part))
     if made.resampled_from:
         notice = f"from {made.resampled_from} Hz to {explanation.grid.sample_rate} Hz for the classifier"
         beyond = f"; sound above {nyquist:g} Hz cannot count" if made.resampled_from > 2 * nyquist else ""

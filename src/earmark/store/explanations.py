@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def save_explanation(explanation: Explanation, folder: str | Path, *, page: bool
     check_free(folder, (MARKER, LIST))
     explanation = _finding_once(explanation)
     about, tensors = _parts(explanation)
-    with replacing(folder, (MARKER, LIST), _ours(folder)) as part:
+    with replacing(folder, (MARKER, LIST), _ours) as part:
         save_file(tensors, part / "tensors.safetensors")
         _save_sounds(explanation, about["provenance"]["gain"], part)
         if isinstance(explanation.evidence, PrototypeEvidence):
@@ -94,8 +95,8 @@ def save_explanations(explanations: Sequence[Explanation], folder: str | Path, *
     folder = Path(folder)
     if len(explanations) == 1:
         return [save_explanation(explanations[0], folder, page=page)]
-    names = [_label_folder(explanation.target.label) for explanation in explanations]
-    with replacing(folder, (MARKER, LIST), _ours(folder)) as part:
+    names = _label_folders([explanation.target.label for explanation in explanations])
+    with replacing(folder, (MARKER, LIST), _ours) as part:
         for explanation, name in zip(explanations, names, strict=True):
             save_explanation(explanation, part / name, page=page)
         probs = [float(e.prediction.probs[e.target.index]) for e in explanations]
@@ -103,6 +104,18 @@ def save_explanations(explanations: Sequence[Explanation], folder: str | Path, *
         _write(part / "index.html", index_page(explanations[0].name, list(zip(labels, probs, names, strict=True))))
         _write(part / LIST, _json({"schema": SCHEMA, "folders": names}))
     return [folder / name for name in names]
+
+
+def _label_folders(labels: Sequence[str]) -> list[str]:
+    """Returns a folder's name for each label, all of them different, also where case does not count."""
+    taken = {name.casefold() for name in OURS}
+    names = []
+    for label in labels:
+        plain = _label_folder(label)
+        candidates = (plain if n == 1 else f"{plain}-{n}" for n in count(1))
+        names.append(next(name for name in candidates if name.casefold() not in taken))
+        taken.add(names[-1].casefold())
+    return names
 
 
 def _label_folder(label: str) -> str:
@@ -113,9 +126,13 @@ def _label_folder(label: str) -> str:
 
 def _ours(folder: Path) -> tuple[str, ...]:
     """Returns what earmark wrote into a folder, the folders of labels among them."""
-    path = folder / LIST
-    names = json.loads(path.read_text(encoding="utf-8"))["folders"] if path.is_file() else []
-    return (*OURS, *names)
+    return (*OURS, *listed_folders(folder))
+
+
+def listed_folders(folder: str | Path) -> tuple[str, ...]:
+    """Returns the names of the folders of labels in a folder with several explanations; of another one, none."""
+    path = Path(folder) / LIST
+    return tuple(json.loads(path.read_text(encoding="utf-8"))["folders"]) if path.is_file() else ()
 
 
 def load_explanation(folder: str | Path) -> Explanation:
@@ -124,7 +141,7 @@ def load_explanation(folder: str | Path) -> Explanation:
     Raises
     ------
     InputError
-        If it is not an explanation's folder, or damaged.
+        If it is not an explanation's folder, holds several, or is damaged.
     MismatchError
         If a newer earmark wrote it.
     """
@@ -214,6 +231,11 @@ def _write(path: Path, text: str) -> None:
 
 def _read_about(folder: Path) -> dict[str, Any]:
     if not (folder / MARKER).is_file():
+        if names := listed_folders(folder):
+            raise InputError(
+                f"{folder} holds an explanation for each of several labels; name one of its folders: "
+                f"{', '.join(names)}."
+            )
         raise InputError(
             f"{folder} is not an explanation's folder (it holds no {MARKER}); "
             "name one that `earmark explain` or `explanation.save` wrote."

@@ -1,19 +1,23 @@
 """Folders that appear whole or not at all."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from ..errors import InputError
 
+Ours = Callable[[Path], tuple[str, ...]] | tuple[str, ...]
+
 
 @contextmanager
-def replacing(folder: Path, markers: tuple[str, ...], ours: tuple[str, ...]) -> Iterator[Path]:
+def replacing(folder: Path, markers: tuple[str, ...], ours: Ours) -> Iterator[Path]:
     """Gives an empty folder to write into, and puts it in place of `folder` when all is written.
 
     It is written beside its place as `.<name>.part`. An older folder is moved to `.<name>.old` for the moment of the
-    change; what a person put into it is carried over. After an error, everything is as it was.
+    change; what a person put into it is carried over. After an error, everything is as it was. What a killed process
+    left is put right first.
 
     Parameters
     ----------
@@ -22,7 +26,7 @@ def replacing(folder: Path, markers: tuple[str, ...], ours: tuple[str, ...]) -> 
     markers
         The files by which a folder that earmark wrote is known.
     ours
-        Names that earmark writes, which are not carried over.
+        Names that earmark writes, which are not carried over; or a function that returns them for an older folder.
 
     Raises
     ------
@@ -30,9 +34,10 @@ def replacing(folder: Path, markers: tuple[str, ...], ours: tuple[str, ...]) -> 
         If `folder` is a file, or a folder that was not written by earmark.
     """
     folder = folder.resolve()
+    part, old = (folder.with_name(f".{folder.name}.{ending}") for ending in ("part", "old"))
+    _recover(folder, old, ours)
     check_free(folder, markers)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part, old = (folder.with_name(f".{folder.name}.{ending}") for ending in ("part", "old"))
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     try:
@@ -59,18 +64,39 @@ def check_free(folder: Path, markers: tuple[str, ...]) -> None:
         )
 
 
-def _swap(part: Path, folder: Path, old: Path, ours: tuple[str, ...]) -> None:
+def _recover(folder: Path, old: Path, ours: Ours) -> None:
+    """Undoes or finishes a replacement that was killed."""
+    if not old.is_dir():
+        return
+    if not folder.exists():
+        old.rename(folder)
+        return
+    _carry_over(old, folder, ours)
+
+
+def _swap(part: Path, folder: Path, old: Path, ours: Ours) -> None:
     if not folder.exists():
         part.rename(folder)
         return
-    shutil.rmtree(old, ignore_errors=True)
     folder.rename(old)
     try:
         part.rename(folder)
     except OSError:
         old.rename(folder)
         raise
-    for entry in old.iterdir():
-        if entry.name not in ours:
-            entry.rename(folder / entry.name)
+    _carry_over(old, folder, ours)
+
+
+def _carry_over(old: Path, folder: Path, ours: Ours) -> None:
+    """Moves what a person put into an old folder to the new one, and removes the old one."""
+    names = ours(old) if callable(ours) else ours
+    for entry in list(old.iterdir()):
+        if entry.name not in names:
+            entry.rename(_unused(folder / entry.name))
     shutil.rmtree(old)
+
+
+def _unused(path: Path) -> Path:
+    """Returns the path, or with a number behind it, one where nothing is."""
+    numbered = (path.with_name(f"{path.name}-{n}") for n in count(2))
+    return path if not path.exists() else next(p for p in numbered if not p.exists())

@@ -14,6 +14,7 @@ from earmark.explainers.apex.explainer import Apex, FoldedHead, view_regions
 from earmark.explainers.load import load_explainer
 from earmark.prototypes.bank import BankRules, PrototypeBank, basis_hash
 from earmark.testing.toys import band_classifier
+from earmark.types import Clip, Target
 
 EXACT = {"rtol": 0, "atol": 1e-12}  # float64, a handful of operations
 
@@ -308,8 +309,6 @@ def test_another_classifier_is_refused(example, tmp_path):
 def test_what_is_not_served_is_said(example):
     with pytest.raises(TargetError, match="did you mean"):
         example.explain(EXAMPLE, "lable 1")
-    from earmark.types import Target
-
     with pytest.raises(TargetError, match="logit and contrast"):
         example.explain(EXAMPLE, Target(0, "label 0", "prob"))
     with pytest.raises(InputError, match="top is at least 1"):
@@ -326,9 +325,26 @@ def test_a_batch_says_what_single_clips_say(example):
         assert evidence.channels[0].regions == alone.channels[0].regions
 
 
-def test_a_batch_refuses_what_a_single_clip_refuses(example):
-    from earmark.types import Target
+def test_a_part_of_a_recording_is_said_to_be_one(example):
+    twice = Waveform(torch.cat([EXAMPLE.samples, 2 * EXAMPLE.samples], 1), 1000)
+    explanation = example.explain(Clip("rec", twice, start_s=0.012, end_s=0.024))
+    assert (explanation.provenance.start_s, explanation.provenance.end_s, explanation.name) == (0.012, 0.024, "rec")
+    assert torch.equal(explanation.waveform.samples, 2 * EXAMPLE.samples)
+    assert example.explain(Clip("all", EXAMPLE)).provenance.start_s is None
 
+
+def test_the_cost_of_ablations_counts():
+    classifier = classifier_of(heads()["T0"][0].eval(), 6, 4, 5, 3)
+    apex, clip = random_apex(classifier, 6, 1.0), noise(6 * 4 * 5)
+    apex.explain(clip)  # probes geometry once
+    passes = []
+    handle = classifier.module.register_forward_hook(lambda *_: passes.append(1))
+    said = apex.explain(clip).provenance.forward_passes
+    handle.remove()
+    assert len(passes) == said == 3  # the clip, the head on the whole map, the head without each of six channels
+
+
+def test_a_batch_refuses_what_a_single_clip_refuses(example):
     batch = example.classifier.prepare(EXAMPLE)
     for wrong in (Target(0, "label 0", "prob"), Target(7, "no such"), Target(0, "label 0", "contrast")):
         with pytest.raises(TargetError):

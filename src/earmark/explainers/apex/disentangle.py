@@ -30,7 +30,7 @@ from .views import Basis, Tables, activation, purity
 Pairs = Int[Tensor, "pair 2"]  # (clip, channel)
 Progress = Callable[[int, int, dict[str, float]], None]  # done, in all, latest values
 
-#: Largest norm of a matrix whose exponential twelve terms give to rounding (Al-Mohy and Higham 2010, table 3.1).
+#: Largest norm of a matrix whose exponential twelve terms give to rounding (bader2019computing).
 TAYLOR_RADIUS = {torch.float32: 1.4617, torch.float64: 0.29962}
 DUPLICATE_CORRELATION = 0.95
 SELECTION_CHUNK = 4096  # clips scored at a time

@@ -30,6 +30,8 @@ Vector = Float[Tensor, " channel"]
 #: How far contributions may be from the score to be called exact, relative to a score above 1: float32, float64.
 COMPLETE = (1e-4, 1e-10)
 
+ABLATION_BATCH = 32  # channels removed in one run of the head
+
 
 @dataclass(frozen=True)
 class ApexOptions:
@@ -212,6 +214,12 @@ class Apex(Explainer[Map]):
     def _seed(self) -> int:
         return self.config.seed
 
+    def _cost(self) -> tuple[int, int]:
+        """Returns one forward pass; a head that is neither linear nor given runs the whole model for the ablations."""
+        if self.classifier.head.is_linear or self.classifier.has_own_head:
+            return 1, 0
+        return 2 + -(-len(self.U) // ABLATION_BATCH), 0
+
     # -- the mathematics ------------------------------------------------------------------------------------------
 
     @cached_property
@@ -255,14 +263,14 @@ class Apex(Explainer[Map]):
             activation = activation.clamp_min(0)
         return (folded * activation).sum((1, 2)).cpu(), folded.cpu(), offset
 
-    def _ablation(self, raw: Map, target: Target, basis: _Basis, batch: int = 32) -> Vector:
+    def _ablation(self, raw: Map, target: Target, basis: _Basis) -> Vector:
         """Returns what the score loses when `U_inv[:, k] Zhat_k` is taken out of the map, for every k."""
         U, U_inv = basis.U.to(raw), basis.U_inv.to(raw)
         task, whole = self.classifier.task, None
         losses = []
         with torch.no_grad():
             whole = target.of(self.classifier.logits(raw, at="map"), task)
-            for channels in torch.arange(len(U)).split(batch):
+            for channels in torch.arange(len(U)).split(ABLATION_BATCH):
                 own = torch.einsum("kd,dft->kft", U[channels], raw[0])
                 without = raw - torch.einsum("dk,kft->kdft", U_inv[:, channels], own)
                 losses.append(whole - target.of(self.classifier.logits(without, at="map"), task))
