@@ -1,11 +1,11 @@
 """Seconds of an APEX fit against the paper's plain loop, and purity of both from whole runs of a small case.
 
-    python benchmarks/apex_fit.py [--large]
+    python benchmarks/apex_fit.py esc10|purity|widths
 
 The plain loop is the published procedure: for every (clip, channel) pair of every minibatch the clip passes the
 backbone, its whole map is transformed, `matrix_exp` is differentiated at each step, and each stage selects anew by
-a pass over all clips. It is timed on a stated number of pairs and scaled by pairs. `--large` adds D = 1024 (about
-ten minutes).
+a pass over all clips. It is timed on a stated number of pairs and scaled by pairs. `widths` takes
+about ten minutes.
 """
 
 import argparse
@@ -139,15 +139,16 @@ def optimizer_seconds(n_channels, config, n_clips=300):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--large", action="store_true")
-    options = parser.parse_args()
+    parser.add_argument("part", choices=["esc10", "purity", "widths"])
+    part = parser.parse_args().part
     config = ApexConfig()
-    widths = [256, 1024] if options.large else [256]
-    command = "python benchmarks/apex_fit.py" + " --large" * options.large
-    put("apex_fit_esc10", command, esc10(config))
-    put("apex_fit_purity", command, small_case(replace(config, learning_rate=1e-2)))
-    speed = [optimizer_seconds(width, config) for width in widths]
-    put("apex_fit_widths", command, markdown(WIDTHS, speed))
+    if part == "esc10":
+        text = esc10(config)
+    elif part == "purity":
+        text = small_case(replace(config, learning_rate=1e-2))
+    else:
+        text = markdown(WIDTHS, [optimizer_seconds(width, config) for width in (256, 1024)])
+    put(f"apex_fit_{part}", f"python benchmarks/apex_fit.py {part}", text)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from pathlib import Path
 SCRIPTS = [
     ["silence.py"],
     ["apex_explain.py"],
-    ["apex_fit.py", "--large"],
+    ["apex_fit.py", "esc10"],
+    ["apex_fit.py", "purity"],
+    ["apex_fit.py", "widths"],
     ["planted.py"],
     ["known_evidence.py"],
     ["esc10_folds.py"],

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from earmark.audio.waveform import Waveform
+from earmark.classifiers.card import write_card, write_whole
 from earmark.classifiers.fit import decode, fit_classifier, load_small, save_small, score_classifier
 from earmark.classifiers.front_ends import LogMel, LogMelConfig
 from earmark.classifiers.load import load_classifier
@@ -277,3 +278,52 @@ def test_a_function_in_a_file_is_called(tmp_path):
         load_classifier(f"{tmp_path}/model.py:wrong")
     with pytest.raises(ModelError, match=r"model\.py:nothing gave nothing callable"):
         load_classifier(f"{tmp_path}/model.py:nothing")
+
+
+def broken(folder, i, label="low"):
+    (folder / f"{i}.wav").write_bytes(b"RIFF but no more")
+    return Clip(f"broken-{i}", folder / f"{i}.wav", (label,))
+
+
+def test_broken_clips_are_skipped_and_named(tmp_path):
+    first, second, third = (broken(tmp_path, i) for i in range(3))
+    summary = fit(tmp_path / "with", [first, *clips(24)], [*clips(8, 100), second])
+    assert summary["skipped"].keys() == {"broken-0", "broken-1"}
+    assert "0.wav" in summary["skipped"]["broken-0"]
+    fit(tmp_path / "without")
+    assert same(weights(tmp_path / "with"), weights(tmp_path / "without"))
+    scored = score_classifier(tmp_path / "with", [third, *clips(6, 300)], 0.5)
+    assert scored.pop("skipped").keys() == {"broken-2"}
+    assert scored == score_classifier(tmp_path / "without", clips(6, 300), 0.5)
+
+
+def test_a_label_of_broken_clips_alone_is_refused(tmp_path):
+    with pytest.raises(DataError, match="No training clip of third can be read"):
+        fit(tmp_path / "model", [*clips(8), broken(tmp_path, 0, "third")])
+    with pytest.raises(DataError, match="None of 1 clips can be read"):
+        fit(tmp_path / "model", clips(8), [broken(tmp_path, 0)])
+    assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_a_stopped_training_leaves_its_checkpoint_alone(tmp_path):
+    with pytest.raises(KilledError):
+        fit(tmp_path, loop=LoopConfig(4, batch_size=8), progress=kill_after(4))
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+
+
+def test_a_text_is_written_whole_or_not_at_all(tmp_path):
+    write_whole(tmp_path / "a.txt", "one")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(tmp_path / "a.txt", "two" * 100000 + chr(0xD800))  # half a surrogate pair cannot be encoded
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.txt", "one")]
+
+
+def test_a_card_replaces_files_and_never_writes_into_them(tmp_path):
+    summary = {"labels": ("x", "y"), "score": 0.5, "epoch": 1}
+    options = {"data": "scenes:9", "multilabel": False, "seed": 0, "folds": None, "select_folds": None}
+    options |= {"test_folds": None, "name": "yard"}
+    before = (saved(tmp_path / "model") / "config.json").read_text()
+    (tmp_path / "link").hardlink_to(tmp_path / "model" / "config.json")
+    write_card(tmp_path / "model", summary, options)
+    assert (tmp_path / "link").read_text() == before
+    assert load_classifier(tmp_path / "model").name == "yard"

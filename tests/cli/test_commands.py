@@ -4,6 +4,7 @@ import json
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,6 +58,7 @@ def test_every_label_that_was_heard_gets_a_folder_of_its_own(run_json, scene, tm
     prediction = em.load_classifier("scenes-cnn").predict(em.read(scene))
     assert tuple(e["target"] for e in explanations) == prediction.decided
     assert len(explanations) > 1  # the scene of seed 7 has three events
+    assert run_json("info", tmp_path / "out")["folders"] == [e["target"] for e in explanations]
     assert all((tmp_path / "out" / e["target"] / "explanation.json").is_file() for e in explanations)
     run_json("explain", scene, "--classifier", "scenes-cnn", "--target", "siren", "--out", tmp_path / "out")
     assert json.loads((tmp_path / "out" / "explanation.json").read_text())["target"]["label"] == "siren"
@@ -120,6 +122,12 @@ def test_a_run_is_repeated_from_its_params(run_json, tmp_path):
     assert len(second["evidence"]["channels"]) == 2
 
 
+def test_results_for_people_go_to_standard_output(run):
+    for arguments, words in ((["info", "esc10-cnn"], "what: classifier"), (["verify", "esc10-cnn"], "ok   module")):
+        done = run(*arguments)
+        assert words in done.stdout and done.stderr == ""
+
+
 def test_verify_passes_for_what_is_embedded(run_json):
     for name in ("esc10-cnn", "scenes-cnn"):
         said = run_json("verify", name, "--explainer", "apex")
@@ -135,18 +143,18 @@ def test_info_tells_what_things_are(run_json, tmp_path):
     sound = write_noise(tmp_path / "noise.wav")
     run_json("explain", sound, "--target", "rain", "--out", tmp_path / "out")
     assert run_json("info", tmp_path / "out")["what"] == "explanation"
-    assert "nothing that earmark knows" in json.loads(
-        json.dumps(run_json("info", tmp_path / "nowhere", code=2)["error"])
-    )
+    assert "nothing that earmark knows" in run_json("info", tmp_path / "nowhere", code=2)["error"]
 
 
-def test_demo_prints_where_its_pages_are(run_json, tmp_path):
-    said = run_json("demo", "--out", tmp_path / "demo")
+def test_demo_prints_where_its_pages_are(run, tmp_path):
+    done = run("demo", "--out", tmp_path / "demo", "--json")
+    pages = [Path(entry["page"]) for entry in json.loads(done.stdout)["explained"]]
+    assert pages == [tmp_path / "demo" / "scene" / "index.html"]  # without EARMARK_DATA there is no recording
+    assert all(page.is_file() and f"open {page.resolve()}" in done.stderr for page in pages)
     assert (tmp_path / "demo" / "scene.wav").is_file()
-    assert all((tmp_path / "demo" / "scene" / "index.html").is_file() for _ in said["explained"])
 
 
-def test_train_fit_and_explain_on_data_of_ones_own(run_json, tmp_path):
+def test_train_fit_and_explain_on_data_of_ones_own(run, run_json, tmp_path):
     """The whole way on twelve-second-long data: train, fit, explain with the fitted explainer, refuse a wrong one."""
     data = tmp_path / "data"
     for label, rate in (("low", 300.0), ("high", 3000.0)):
@@ -155,17 +163,30 @@ def test_train_fit_and_explain_on_data_of_ones_own(run_json, tmp_path):
             time_s = np.arange(22050) / 22050
             tone = 0.3 * np.sin(2 * np.pi * (rate + 20 * i) * time_s) * (time_s > 0.3 + 0.02 * i)
             soundfile.write(data / label / f"{i}.wav", tone.astype(np.float32), 22050)
+    (data / "low" / "broken.wav").write_bytes(b"RIFF but no more")
     model, apex = tmp_path / "model", tmp_path / "apex"
-    train = run_json(
-        "train", "classifier", "--data", data, "--epochs", 3, "--clip-s", 1, "--batch-size", 8, "--out", model
-    )
+    settings = ["--epochs", 3, "--clip-s", 1, "--batch-size", 8]
+    trained = run("train", "classifier", "--data", data, *settings, "--out", model, "--json")
+    train = json.loads(trained.stdout)
+    assert list(train["skipped"]) == ["low/broken.wav"]
+    assert "skipped low/broken.wav" in trained.stderr and "--group-column" in trained.stderr
+    assert not list(model.glob(".*"))
     assert set(train["labels"]) == {"low", "high"}
     fit = ["fit", "apex", "--classifier", model, "--data", data, "--n-stages", 2, "--epochs-per-stage", 1]
     said = run_json(*fit, "--out", apex)
     assert said["diagnostics"]["n_backbone_passes"] > 0
+    about = json.loads((apex / "config.json").read_text())["diagnostics"]
+    assert {key: about[key] for key in ("data", "folds", "group_column")} == {
+        "data": "data",
+        "folds": None,
+        "group_column": None,
+    }
+    options = json.loads((apex / "run.json").read_text())["options"]
+    assert (options["device"], options["cache"]) == ("cpu", None)
     sound = data / "low" / "3.wav"
     explain = ["explain", sound, "--explainer", apex, "--bank-audio", data]
     done = run_json(*explain, "--classifier", model, "--out", tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["options"]["bank_audio"] == [str(data)]
     assert done["explained"][0]["label"] in ("low", "high")
     assert list((tmp_path / "out" / "prototypes").glob("*.flac"))
     wrong = run_json(*explain, "--classifier", "esc10-cnn", "--out", tmp_path / "wrong", code=2)

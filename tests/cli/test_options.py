@@ -1,12 +1,14 @@
 """Options from configuration dataclasses, and what `--data` and `--folds` mean."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from earmark.cli.datasets import clips_of, n_scenes, training_clips
+from earmark.cli.datasets import clips_of, groups_of, n_scenes, say_groups, training_clips
+from earmark.cli.explain import named_sounds
 from earmark.cli.fit import own_folds
 from earmark.cli.options import command, with_config
 from earmark.errors import DataError, InputError
@@ -56,6 +58,9 @@ def test_params_are_defaults_that_options_override(tmp_path):
     (tmp_path / "run.json").write_text('{"command": "work", "options": {"steps": 9, "rate": 0.25}}')
     said = call("--params", str(tmp_path / "run.json"), "--steps", "2", "--json").output
     assert '"steps": 2' in said and '"rate": 0.25' in said
+    (tmp_path / "train.json").write_text('{"command": "train classifier", "options": {"steps": 9}}')
+    refused = call("--params", str(tmp_path / "train.json"))
+    assert refused.exit_code == 2 and "repeats `earmark train classifier`" in refused.output
     (tmp_path / "other.json").write_text("[]")
     assert call("--params", str(tmp_path / "other.json")).exit_code == 2
 
@@ -90,6 +95,107 @@ def test_an_explainer_is_fitted_on_the_classifiers_own_folds(tmp_path, capsys):
     assert own_folds(card, data, "1") == "1"
     assert "warning" not in capsys.readouterr().err
     assert own_folds(card, data, "2,5") == "2,5"
-    assert "warning" in capsys.readouterr().err
-    assert own_folds(card, str(tmp_path / "elsewhere"), None) is None
+    assert "warning: folds 2,5 go beyond" in capsys.readouterr().err
+    assert own_folds(card, data, "1, 2") == "1, 2"
     assert own_folds({}, data, "3") == "3"
+    assert own_folds(card, "scenes:9", None) is None
+    assert capsys.readouterr().err.count("warning") == 0
+    assert own_folds(card, str(tmp_path / "elsewhere"), None) is None
+    assert "folds could not be matched" in capsys.readouterr().err
+
+
+def table(folder, groups=None):
+    """Writes a table of ten files in five folds; with groups, one column more."""
+    rows = [f"{i}.wav,{'ab'[i % 2]},{1 + i // 2}" + (f",{groups[i]}" if groups else "") for i in range(10)]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,label,fold" + (",group" if groups else ""), *rows]))
+    for i in range(10):
+        (folder / f"{i}.wav").touch()
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("folds", "words"),
+    [
+        (("1,2,3", "4", "3"), r"2 groups .*both training and test"),
+        (("1,2,3", "3", "4"), r"2 groups .*both training and selection"),
+        (("1,2", "4,5", "5"), r"2 groups .*both selection and test"),
+        (("1,2,3", None, "3"), "and test clips"),
+        ((None, None, "5"), "and test clips"),
+    ],
+)
+def test_parts_of_a_training_share_no_clip(tmp_path, folds, words):
+    data = table(tmp_path)
+    with pytest.raises(DataError, match=words):
+        training_clips(data, *folds, "label", None, 0)
+    split = training_clips(data, "1,2,3", "4", "5", "label", None, 0)
+    assert [len(part) for part in (split.training, split.selection, split.test)] == [6, 2, 2]
+
+
+def test_parts_of_a_training_share_no_group(tmp_path):
+    data = table(tmp_path, ["x", *"bcdefghi", "x"])
+    with pytest.raises(DataError, match=r"1 groups \(for instance 'x'\) are in both training and test"):
+        training_clips(data, "1,2,3", "4", "5", "label", None, 0)
+
+
+def test_it_is_said_where_each_file_is_its_own_recording(tmp_path, capsys):
+    data = table(tmp_path)
+    say_groups(data, clips_of(data), None)
+    assert "each file counts as its own recording; name a column with --group-column" in capsys.readouterr().err
+    data = table(tmp_path, [*"aabbccddee"])
+    say_groups(data, clips_of(data), None)
+    say_groups("scenes:5", clips_of("scenes:5"), None)
+    assert capsys.readouterr().err == ""
+    assert groups_of(data, clips_of(data), None) == "group"
+
+
+def test_folds_of_scenes_choose_and_columns_are_refused():
+    assert {clip.fold for clip in clips_of("scenes:10", "2, 4")} == {2, 4}
+    with pytest.raises(DataError, match="folds 1, 2, 3, asked for 4"):
+        clips_of("scenes:3", "4")
+    with pytest.raises(DataError, match="no folds to choose"):
+        training_clips("scenes:10", "1", None, None, "label", None, 0)
+    for columns in (("species", None), ("label", "site")):
+        with pytest.raises(DataError, match="--label-column and --group-column"):
+            clips_of("scenes:3", None, *columns)
+        with pytest.raises(DataError, match="--label-column and --group-column"):
+            training_clips("scenes:3", None, None, None, *columns, 0)
+
+
+def sounds(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def names_of(*inputs):
+    return {str(path): name for path, name in named_sounds(list(inputs))}
+
+
+def test_no_two_explanations_share_a_folder(tmp_path):
+    root = sounds(tmp_path / "in", "a-2.wav", "a.mp3", "a.wav", "x.wav", "x/b.wav", "B.wav", "b.flac", "run.json.wav")
+    names = {Path(path).relative_to(root).as_posix(): name for path, name in names_of(root).items()}
+    assert names == {
+        "a-2.wav": "a-2",
+        "a.mp3": "a.mp3",
+        "a.wav": "a.wav",
+        "x.wav": "x.wav",
+        "x/b.wav": "x/b",
+        "B.wav": "B.wav",
+        "b.flac": "b.flac",
+        "run.json.wav": "run.json.wav",
+    }
+
+
+def test_names_from_several_inputs_are_numbered_until_they_are_free(tmp_path):
+    first, second = (sounds(tmp_path / name, "a.wav") for name in ("one", "two"))
+    third = sounds(tmp_path / "three", "a.wav-2.wav")
+    assert list(names_of(third, first, second).values()) == ["a.wav-2", "a.wav", "a.wav-3"]
+
+
+def test_explanations_and_hidden_files_are_not_explained(tmp_path):
+    root = sounds(tmp_path, "a.wav", ".b.wav", ".c/d.wav", "out/a/explanation.json", "out/a/original.flac")
+    sounds(root, "out/e/explanations.json", "out/e/dog/original.flac")
+    assert list(names_of(root)) == [str(root / "a.wav")]
+    with pytest.raises(InputError, match="holds no sound file"):
+        names_of(root / "out")

@@ -339,3 +339,16 @@ def test_birds_by_recordist(data):
     rest, held_out = split_by_group(clips, 0.25)
     assert not {clip.group for clip in rest} & {clip.group for clip in held_out}
     assert len(held_out) / len(clips) == pytest.approx(0.25, abs=0.06)
+
+
+def test_explanations_among_sounds_are_no_clips(tmp_path):
+    for name in (
+        "dog/1.wav",
+        "out/a/explanation.json",
+        "out/a/evidence.flac",
+        "out/b/explanations.json",
+        "out/b/x/1.wav",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [clip.id for clip in folder(tmp_path)] == ["dog/1.wav"]

@@ -15,7 +15,7 @@ from earmark.audio.files import info, read, write
 from earmark.audio.waveform import Waveform
 from earmark.errors import InputError, MismatchError
 from earmark.explanation import Mask
-from earmark.store.explanations import load_explanation, save_explanation
+from earmark.store.explanations import load_explanation, save_explanation, save_explanations
 from earmark.store.sounds import to_steps
 
 
@@ -215,3 +215,21 @@ def test_tables_name_the_regions(saved):
 def test_steps_stay_within_24_bit():
     steps = to_steps(Waveform(torch.tensor([[-1.0, 1.0, 0.5]]), 8000))
     assert steps.tolist() == [[-(2**23), 2**23 - 1, 2**22]]
+
+
+def test_each_label_gets_a_folder_whatever_it_is_called(tmp_path):
+    labels = ("a/b", "a_b", "A_b", "x" * 81, "x" * 82, "prototypes", "")
+    made = [examples.explanation("attribution", labels=labels, target=i) for i in range(len(labels))]
+    folders = save_explanations(made, tmp_path / "out", page=False)
+    assert [folder.name for folder in folders] == [
+        "a_b",
+        "a_b-2",
+        "A_b-3",
+        "x" * 80,
+        "x" * 80 + "-2",
+        "prototypes-2",
+        "label",
+    ]
+    assert [load_explanation(folder).target.label for folder in folders] == list(labels)
+    with pytest.raises(InputError, match=r"several labels; name one of its folders: a_b, a_b-2"):
+        load_explanation(tmp_path / "out")

@@ -69,3 +69,27 @@ def test_foreign_folders_and_files_are_left_alone(tmp_path):
             fill(tmp_path / name, "one")
     assert (tmp_path / "photos" / "cat.jpg").read_bytes() == b"cat"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "photos"]
+
+
+def test_a_kill_before_the_new_folder_is_in_place_loses_nothing(tmp_path):
+    fill(tmp_path / "out", "one")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    (tmp_path / "out").rename(tmp_path / ".out.old")
+    fill(tmp_path / "out", "two")
+    assert (tmp_path / "out" / "data.txt").read_text() == "two"
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_kill_before_a_persons_files_are_carried_over_loses_nothing(tmp_path):
+    fill(tmp_path / "out", "one")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    (tmp_path / "out").rename(tmp_path / ".out.old")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "marker.json").write_text("{}")
+    (tmp_path / "out" / "notes.txt").write_text("newer")
+    fill(tmp_path / "out", "three")
+    assert (tmp_path / "out" / "data.txt").read_text() == "three"
+    assert (tmp_path / "out" / "notes.txt").read_text() == "newer"
+    assert (tmp_path / "out" / "notes.txt-2").read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]

@@ -20,8 +20,8 @@ def embedded_names() -> list[str]:
 
 
 def classifier_folder(name_or_path: str | Path) -> Path | None:
-    """Returns the folder that a name or path means, or `None`."""
-    for folder in (WEIGHTS / str(name_or_path), Path(name_or_path)):
+    """Returns the folder that a path or, if there is none, the name of an embedded model means, or `None`."""
+    for folder in (Path(name_or_path), WEIGHTS / str(name_or_path)):
         if (folder / "config.json").is_file():
             return folder
     return None

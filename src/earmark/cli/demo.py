@@ -19,22 +19,22 @@ def demo(
     """Generate a scene, save it as a WAV, explain it; and, where ESC-10 is at hand, one of its clips."""
     from ..classifiers.load import load_classifier
     from ..data.scenes import scenes
-    from ..explainers.load import load_explainer
+    from ..explainers.load import embedded_folder, load_explainer
+    from ..types import Clip
 
     clip = scenes(1, seed)[0]
     model = load_classifier("scenes-cnn")
-    explainer = load_explainer("apex", classifier=model)
+    explainer = load_explainer(embedded_folder("apex", model) or "apex", classifier=model)
     waveform = clip.source()  # type: ignore[operator]
     say(f"a generated scene with {', '.join(clip.labels)}")
-    done = [write_explanations(explainer, waveform, out / "scene", "scene.wav", None, None)]
+    done = [write_explanations(explainer, Clip("scene.wav", waveform), out / "scene")]
     waveform.save(out / "scene.wav")
     recording = _recording()
     if recording is not None:
-        from ..audio.files import read
-
         esc = load_classifier("esc10-cnn")
-        explainer = load_explainer("apex", classifier=esc, bank_audio=bank_folders(None))
-        done.append(write_explanations(explainer, read(recording), out / "recording", recording.name, None, None))
+        apex = embedded_folder("apex", esc) or "apex"
+        explainer = load_explainer(apex, classifier=esc, bank_audio=bank_folders(None))
+        done.append(write_explanations(explainer, Clip(recording.name, recording), out / "recording"))
     for entry in done:
         say(f"heard {', '.join(e['target'] for e in entry['explanations'])}: open {Path(entry['page']).resolve()}")
     return {"explained": done}

@@ -16,6 +16,7 @@ from .progress import progress
 if TYPE_CHECKING:
     from ..explainers.base import Explainer
     from ..explanation import Explanation
+    from ..types import Clip
 
 MAX_SECONDS = 30.0
 
@@ -25,7 +26,9 @@ def explain(
     inputs: Annotated[list[Path], typer.Argument(help="Sound files, or folders of them.")],
     *,
     classifier: Annotated[str, typer.Option(help="Embedded name, folder, or file.py:function.")] = "esc10-cnn",
-    explainer: Annotated[str, typer.Option(help="Folder of a fitted explainer, or a method's name.")] = "apex",
+    explainer: Annotated[
+        str | None, typer.Option(help="Folder of a fitted explainer; default: what is embedded for the classifier.")
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Label to explain; default: what the classifier decided.")] = None,
     against: Annotated[str | None, typer.Option(help="Explain the target rather than this label.")] = None,
     top: Annotated[int, typer.Option(help="Channels to show.")] = 4,
@@ -45,13 +48,15 @@ def explain(
     """Explain what a classifier heard in each clip: a page, sounds, tables and exact values."""
     from ..audio.files import read
     from ..classifiers.load import load_classifier
-    from ..explainers.load import load_explainer
+    from ..explainers.load import embedded_folder, load_explainer
+    from ..types import Clip
 
     found = named_sounds(inputs)
     out = out or Path(f"{inputs[0].stem or 'clips'}-explained")
     model = load_classifier(classifier, device=device)
     options = {"top": top, "mode": mode, "basis": basis, "prototypes": prototypes}
-    method = load_explainer(explainer, classifier=model, bank_audio=bank_folders(bank_audio), **options)
+    chosen = explainer or embedded_folder("apex", model) or "apex"
+    method = load_explainer(chosen, classifier=model, bank_audio=bank_folders(bank_audio), **options)
     if model.head.notice:
         say(model.head.notice)
     done: list[dict[str, Any]] = []
@@ -61,9 +66,9 @@ def explain(
             folder = out if len(found) == 1 else out / name
             try:
                 waveform = read(path, start, end, max_duration_s=MAX_SECONDS)
-                done.append(
-                    {"input": str(path), **write_explanations(method, waveform, folder, path.name, target, against)}
-                )
+                clip = Clip(path.name, waveform)
+                written = write_explanations(method, clip, folder, target, against, part=(start, end))
+                done.append({"input": str(path), **written})
             except (InputError, OSError) as error:
                 failed.append({"input": str(path), "error": str(error)})
                 say(f"earmark: {error}")
@@ -75,20 +80,28 @@ def explain(
 
 
 def write_explanations(
-    method: "Explainer", waveform: Any, folder: Path, name: str, target: str | None, against: str | None
+    method: "Explainer",
+    clip: "Clip",
+    folder: Path,
+    target: str | None = None,
+    against: str | None = None,
+    *,
+    part: tuple[float | None, float | None] = (None, None),
 ) -> dict[str, Any]:
     """Writes one folder, or one per label where a multi-label classifier heard several, and says what was heard."""
     from ..store.explanations import save_explanations
 
     began = time.perf_counter()
     if target is None and against is None:
-        explanations = method.explain_all(waveform, name=name)
+        explanations = method.explain_all(clip)
     else:
-        explanations = [method.explain(waveform, target, against=against, name=name)]
-    folders = save_explanations(explanations, folder)
+        explanations = [method.explain(clip, target, against=against)]
+    folders = save_explanations([explanation.of_part(*part) for explanation in explanations], folder)
     first = explanations[0]
     if first.provenance.resampled_from:
-        say(f"{name}: resampled from {first.provenance.resampled_from} to {first.grid.sample_rate} Hz to be classified")
+        say(
+            f"{clip.id}: resampled from {first.provenance.resampled_from} to {first.grid.sample_rate} Hz to be classified"
+        )
     return {
         "folder": str(folder),
         "page": str(folder / "index.html"),

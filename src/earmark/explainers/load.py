@@ -18,8 +18,8 @@ def load_explainer(name_or_path: str | Path, *, classifier: Classifier, **option
     Parameters
     ----------
     name_or_path
-        A folder that `earmark fit` wrote, or a registry name; for a fitted method the name means the one that is
-        embedded for this classifier.
+        A folder that `earmark fit` wrote, or a registry name, which means the one that is embedded for this
+        classifier; where both exist, the folder is taken.
     classifier
         What will be explained; a fitted explainer refuses any other than its own.
     options
@@ -49,9 +49,12 @@ def load_explainer(name_or_path: str | Path, *, classifier: Classifier, **option
 
 
 def explainer_folder(name_or_path: str | Path, classifier: Classifier) -> Path | None:
-    """Returns the folder that a path, or a registry name for this classifier, means."""
-    embedded = WEIGHTS / classifier.name / str(name_or_path)
+    """Returns the folder that a path means, or else what is embedded for this classifier under a registry name."""
     given = Path(name_or_path)
-    if str(name_or_path) in EXPLAINERS and (embedded / "config.json").is_file():
-        return embedded
-    return given if (given / "config.json").is_file() else None
+    return given if (given / "config.json").is_file() else embedded_folder(str(name_or_path), classifier)
+
+
+def embedded_folder(method: str, classifier: Classifier) -> Path | None:
+    """Returns the folder of the explainer of a method that comes with an embedded classifier."""
+    folder = WEIGHTS / classifier.name / method
+    return folder if method in EXPLAINERS and (folder / "config.json").is_file() else None
