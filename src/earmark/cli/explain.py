@@ -99,9 +99,7 @@ def write_explanations(
     folders = save_explanations([explanation.of_part(*part) for explanation in explanations], folder)
     first = explanations[0]
     if first.provenance.resampled_from:
-        say(
-            f"{clip.id}: resampled from {first.provenance.resampled_from} to {first.grid.sample_rate} Hz to be classified"
-        )
+        say(f"{clip.id}: resampled from {first.provenance.resampled_from} to {first.grid.sample_rate} Hz")
     return {
         "folder": str(folder),
         "page": str(folder / "index.html"),

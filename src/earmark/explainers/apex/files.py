@@ -25,6 +25,7 @@ Prototype explanations: a basis of {channels} channels, learned for purity in th
 |---|---|
 | classifier | {classifier} (`{fingerprint}`) |
 | form, schedule | {form}, {schedule} |
+| data | {data}; folds {folds}; recordings told apart by {group_column} |
 | clips | {n_clips} to learn from, {n_held_out} held out |
 | purity, training clips | {purity} (model's own basis {purity_identity}) |
 | purity, held-out clips | {purity_held_out} (model's own basis {purity_held_out_identity}) |
@@ -99,7 +100,7 @@ def load_apex(folder: Path, classifier: Classifier) -> dict[str, Any]:
 
 
 def _card(apex: "Apex") -> str:
-    values = {key: _short(value) for key, value in apex.diagnostics.items()}
+    values = {key: _short(value) for key, value in apex.diagnostics.items() if value is not None}
     return _CARD.format_map(
         _Blank(
             classifier=apex.classifier.name,
