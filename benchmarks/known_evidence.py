@@ -6,7 +6,8 @@ For each view an APEX is fitted to `scenes-cnn` on generated scenes, and asked a
 that sounds and that the classifier heard. *Pointing*: the largest value of the summed positive maps lies on the
 event's support, on the map's cells and on STFT bins (tolerance one bin and one frame). *IoU*: of the top channel's
 region with the event, projected as the view does (its time span for `time`, its band for `frequency`, both for
-`time-frequency`, its cells for `square`). *Energy* puts the same region where the sound is loudest. *Chance* is the
+`time-frequency`, its cells for `square`). *All channels* sums
+the signed maps of all channels, which is the class activation map and the same in every basis. *Energy* puts the same region where the sound is loudest. *Chance* is the
 mean over all places of the region.
 """
 
@@ -93,8 +94,11 @@ def rows_of(apex, clip):
         found = region_mask(evidence.channels[0].regions, grid) > 0
         everywhere = everywhere_of(geometry, view, grid)
         positive = evidence.maps.clamp_min(0).sum(0)
+        whole = all_channels(apex, explanation)
         rows.append(
             {
+                "cell cam": pointing(whole[None], cells[None]).item(),
+                "bin cam": pointing(geometry.sample(whole, grid.hz, grid.seconds)[None], support[None], (1, 1)).item(),
                 "cell": pointing(positive[None], cells[None]).item(),
                 "cell energy": pointing(energy[None], cells[None]).item(),
                 "cell chance": cells.float().mean().item(),
@@ -107,6 +111,12 @@ def rows_of(apex, clip):
             }
         )
     return rows
+
+
+def all_channels(apex, explanation):
+    """Returns the sum of all channels' signed maps: the class activation map, the same in every basis."""
+    every = apex.using(top=len(apex.U), prototypes=0)
+    return every.explain(explanation.waveform, explanation.target).evidence.maps.sum(0)
 
 
 def with_interval(per_scene, key, seed=0, resamples=2000):
@@ -129,20 +139,12 @@ def main() -> None:
         apex = em.fit_apex(classifier, em.scenes(options.clips, 0), view=view)
         per_scene = [rows_of(apex, clip) for clip in em.scenes(options.scenes, 1000)]
         n = sum(map(len, per_scene))
-        keys = (
-            "cell",
-            "cell energy",
-            "cell chance",
-            "bin",
-            "bin energy",
-            "bin chance",
-            "iou",
-            "iou energy",
-            "iou chance",
-        )
+        keys = ("cell", "cell cam", "cell energy", "cell chance", "bin", "bin cam", "bin energy", "bin chance")
+        keys += ("iou", "iou energy", "iou chance")
         table.append([view, n, *(with_interval(per_scene, key) for key in keys)])
         print(table[-1], flush=True)
-    header = ["view", "events", "pointing, cells", "energy", "chance", "pointing, bins", "energy", "chance"]
+    header = ["view", "events", "pointing, cells: four channels", "all channels", "energy", "chance"]
+    header += ["pointing, bins: four channels", "all channels", "energy", "chance"]
     header += ["IoU, top channel", "energy", "chance"]
     command = f"python benchmarks/known_evidence.py --clips {options.clips} --scenes {options.scenes}"
     put("known_evidence", command, markdown(header, table))
