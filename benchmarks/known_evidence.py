@@ -6,9 +6,9 @@ For each view an APEX is fitted to `scenes-cnn` on generated scenes, and asked a
 that sounds and that the classifier heard. *Pointing*: the largest value of the summed positive maps lies on the
 event's support, on the map's cells and on STFT bins (tolerance one bin and one frame). *IoU*: of the top channel's
 region with the event, projected as the view does (its time span for `time`, its band for `frequency`, both for
-`time-frequency`, its cells for `square`). *All channels* sums
-the signed maps of all channels, which is the class activation map and the same in every basis. *Energy* puts the same region where the sound is loudest. *Chance* is the
-mean over all places of the region.
+`time-frequency`, its cells for `square`). *All channels* sums the signed maps of all channels, which is the class
+activation map and the same in every basis. *Energy* puts the same region where the sound is loudest. *Chance* is
+the mean over all places of the region.
 """
 
 import argparse
