@@ -95,8 +95,9 @@ def test_gradients_are_those_of_finite_differences():
 def test_batches_do_not_mix():
     stft, samples = Stft(64, 16), noise(200, batch=3)
     alone = torch.cat([stft(row[None]) for row in samples])
-    assert torch.equal(stft(samples), alone)
-    assert torch.equal(stft.inverse(alone, 200)[1:2], stft.inverse(alone[1:2], 200))
+    # To the rounding of float32: threads share a batch, and sums are then taken in another order.
+    torch.testing.assert_close(stft(samples), alone, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(stft.inverse(alone, 200)[1:2], stft.inverse(alone[1:2], 200), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("n_fft, hop_length", [(256, 0), (256, 129), (256, -1), (1, 1), (0, 1)])

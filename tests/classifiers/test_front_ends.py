@@ -60,8 +60,9 @@ def test_a_loud_batch_mate_changes_nothing(name):
     front_end = LogMel(KINDS[name])
     together = front_end(samples)
     for i in range(7):
-        assert torch.equal(front_end(samples[i : i + 1])[0], together[i])
-    assert torch.equal(front_end(samples[4:]), together[4:])
+        # To the rounding of float32 (threads share a batch); a leak of the mate, 60 dB louder, would be of order 1.
+        torch.testing.assert_close(front_end(samples[i : i + 1])[0], together[i], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(front_end(samples[4:]), together[4:], rtol=1e-5, atol=1e-5)
 
 
 def test_a_tone_lands_in_its_row_and_column():
