@@ -245,16 +245,14 @@ class Apex(Explainer[Map]):
         head = self.classifier.head
         if not head.is_linear:
             return self._ablation(raw, target, basis), None, 0.0
-        assert head.bias is not None
-        shape = maps.shape[1], maps.shape[2]
-        weight = head.cell_weight(target.index, *shape).double()
-        offset = float(head.bias[target.index])
+        assert head.weight is not None and head.bias is not None
+        weight, offset = head.weight[target.index].double(), float(head.bias[target.index])
         if target.against is not None:
-            weight = weight - head.cell_weight(target.against, *shape).double()
+            weight = weight - head.weight[target.against].double()
             offset -= float(head.bias[target.against])
         U, U_inv = basis.U.to(maps.device), basis.U_inv.to(maps.device)
-        if head.weight is not None and head.weight.ndim == 2:
-            folded = (weight[:, 0, 0] @ U_inv)[:, None, None]
+        if weight.ndim == 1:  # one weight per channel, shared by all cells
+            folded = (weight @ U_inv / maps[0].numel())[:, None, None]
             activation = (U @ maps.sum((1, 2), dtype=torch.float64))[:, None, None]
         else:
             folded = torch.einsum("dft,dk->kft", weight, U_inv)
@@ -323,7 +321,7 @@ class Apex(Explainer[Map]):
         """
         sign = torch.where(activation < 0, -1, 1).to(maps)
         freq, frame = views.cells((own * sign[:, None, None])[None], self.config.view)
-        vectors = views.vectors_at(maps[None], freq, frame, self.config.view) @ basis.U.to(maps).T
+        vectors = views.vectors_at(maps[None], freq, frame, self.config.view).double() @ basis.U.to(maps.device).T
         vectors = vectors * sign[:, None]
         return views.Found(freq, frame, vectors, views.purity(vectors, chosen[None]))
 
