@@ -400,6 +400,13 @@ class Explanation:
         """Returns the clip minus the evidence."""
         return complement_of(self.waveform, self.listen())
 
+    def sounds(self) -> dict[str, Waveform]:
+        """Returns `original`, `evidence`, `complement`, and for a resynthesis its `residual`."""
+        sounds = {"original": self.waveform, "evidence": self.listen(), "complement": self.complement()}
+        if isinstance(self.evidence, Resynthesis):
+            sounds["residual"] = self.evidence.residual
+        return sounds
+
     def regions(self) -> list[Region]:
         """Returns where the evidence is, in seconds and hertz, the weightiest first."""
         return self.evidence.regions()

@@ -168,11 +168,6 @@ def _comments(config: type) -> dict[str, str]:
     return found
 
 
-def parse_names(text: str | None) -> tuple[str, ...]:
-    """Returns the parts of a comma-separated list."""
-    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
-
-
 def is_terminal() -> bool:
     """Says whether a person watches standard error."""
     return sys.stderr.isatty()

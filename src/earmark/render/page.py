@@ -16,7 +16,7 @@ from urllib.parse import quote
 import torch
 
 from ..audio.waveform import Waveform
-from ..explanation import Attribution, ChannelEvidence, Explanation, PrototypeEvidence, Resynthesis
+from ..explanation import Attribution, ChannelEvidence, Explanation, PrototypeEvidence
 from ..masking import common_gain, evidence_of
 from ..prototypes.bank import Prototype
 from . import words
@@ -168,7 +168,7 @@ def _name(channel: int, prototype: int) -> str:
 def _sounds(explanation: Explanation, prototypes: dict[str, Waveform]) -> dict[str, PageSound]:
     """Returns the sounds of the page by name, in the order in which they matter."""
     gain = _gain(explanation)
-    sounds = {name: PageSound(sound.scale(gain), "clip") for name, sound in _clip_sounds(explanation).items()}
+    sounds = {name: PageSound(sound.scale(gain), "clip") for name, sound in explanation.sounds().items()}
     if 0 < sounds["evidence"].waveform.peak < _QUIET:
         sounds["evidence-loud"] = excerpt(sounds["evidence"].waveform, ())
     evidence = explanation.evidence
@@ -184,26 +184,15 @@ def _sounds(explanation: Explanation, prototypes: dict[str, Waveform]) -> dict[s
     return sounds | {name: PageSound(sound, "prototype") for name, sound in prototypes.items()}
 
 
-def _clip_sounds(explanation: Explanation) -> dict[str, Waveform]:
-    sounds = {
-        "original": explanation.waveform,
-        "evidence": explanation.listen(),
-        "complement": explanation.complement(),
-    }
-    if isinstance(explanation.evidence, Resynthesis):
-        sounds["residual"] = explanation.evidence.residual
-    return sounds
-
-
 def _gain(explanation: Explanation) -> float:
-    return common_gain(*_clip_sounds(explanation).values())
+    return common_gain(*explanation.sounds().values())
 
 
 def _loudness(explanation: Explanation) -> dict[str, str]:
     """Returns how loud evidence, complement and residual are, in words."""
     whole = explanation.waveform.rms_db
     said = {}
-    for name, sound in _clip_sounds(explanation).items():
+    for name, sound in explanation.sounds().items():
         below = whole - sound.rms_db
         if math.isinf(sound.rms_db):
             said[name] = "silent"

@@ -21,7 +21,7 @@ from ..audio.stft import Stft
 from ..audio.waveform import Waveform
 from ..classifiers.base import Grid
 from ..errors import InputError, MismatchError
-from ..explanation import EVIDENCE, Explanation, PrototypeEvidence, Provenance, Resynthesis
+from ..explanation import EVIDENCE, Explanation, PrototypeEvidence, Provenance
 from ..masking import common_gain
 from ..render.page import explanation_page, index_page
 from ..types import Prediction, Target
@@ -170,7 +170,7 @@ def _parts(explanation: Explanation) -> tuple[dict[str, Any], dict[str, Tensor]]
         "name": explanation.name,
         "target": asdict(explanation.target),
         "prediction": _prediction(explanation.prediction),
-        "provenance": {**asdict(explanation.provenance), "gain": common_gain(*_sounds(explanation).values())},
+        "provenance": {**asdict(explanation.provenance), "gain": common_gain(*explanation.sounds().values())},
         "regions": [region.to_dict() for region in explanation.regions()],
         "sound": {
             "sample_rate": explanation.waveform.sample_rate,
@@ -195,21 +195,9 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def _sounds(explanation: Explanation) -> dict[str, Waveform]:
-    """Returns the sounds of the folder by the names of their files."""
-    sounds = {
-        "original": explanation.waveform,
-        "evidence": explanation.listen(),
-        "complement": explanation.complement(),
-    }
-    if isinstance(explanation.evidence, Resynthesis):
-        sounds["residual"] = explanation.evidence.residual
-    return sounds
-
-
 def _save_sounds(explanation: Explanation, gain: float, folder: Path) -> None:
     """Writes the sounds; the complement is taken between whole steps, so that the sum is exact."""
-    steps = {name: to_steps(sound, gain) for name, sound in _sounds(explanation).items()}
+    steps = {name: to_steps(sound, gain) for name, sound in explanation.sounds().items()}
     steps["complement"] = steps["original"] - steps["evidence"]
     for name, values in steps.items():
         write_flac(folder / f"{name}.flac", values, explanation.waveform.sample_rate)
