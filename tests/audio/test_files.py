@@ -1,5 +1,6 @@
 import hashlib
 import io
+import os
 import struct
 import time
 import tracemalloc
@@ -188,7 +189,7 @@ def test_broken_files_are_said_to_be_broken(tmp_path):
         "raw.raw": "not a sound file",
         "silent.wav": r"holds no sound \(0 samples\)",
         "header.wav": "not a sound file",
-        "half.flac": "could not be decoded",
+        "half.flac": r"breaks off: only 1\.\d+ s of 2\.5 s can be decoded",
         "start.flac": "not a sound file",
         "folder.wav": "is a folder",
     }
@@ -199,17 +200,31 @@ def test_broken_files_are_said_to_be_broken(tmp_path):
         assert caught.value.exit_code == 2
 
 
-def test_a_recording_that_breaks_off_gives_what_is_there(tmp_path):
-    path = tmp_path / "cut.wav"
-    whole = write(tmp_path / "whole.wav", noise(4000), bit_depth=16)
-    path.write_bytes(whole.read_bytes()[: 44 + 2 * 1000])
-    assert torch.equal(read(path).samples, read(whole).samples[:, :1000])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_not_finite_are_refused(tmp_path, value):
+    soundfile.write(tmp_path / "odd.wav", np.array([0.0, value, 0.0]), 8000, "FLOAT")
+    with pytest.raises(AudioError, match=r"odd\.wav: The sound holds NaN or infinite samples"):
+        read(tmp_path / "odd.wav")
 
 
-def test_samples_that_are_not_finite_are_refused(tmp_path):
-    soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan, 0.0]), 8000, "FLOAT")
-    with pytest.raises(AudioError, match=r"nan\.wav: The sound holds NaN"):
-        read(tmp_path / "nan.wav")
+def test_float_files_are_read_at_any_finite_level(tmp_path):
+    values = np.array([1e30, -3.4e38, 1e-38], dtype=np.float32)
+    soundfile.write(tmp_path / "loud.wav", values, 8000, "FLOAT")
+    assert read(tmp_path / "loud.wav").samples[0].tolist() == values.tolist()
+    soundfile.write(tmp_path / "double.wav", np.array([1e300]), 8000, "DOUBLE")  # no float32
+    with pytest.raises(AudioError, match="NaN or infinite"):
+        read(tmp_path / "double.wav")
+
+
+@pytest.mark.parametrize("ending", [".wav", ".flac"])
+def test_one_sample_is_a_sound(tmp_path, ending):
+    path = write(tmp_path / f"one{ending}", Waveform(np.array([0.5]), 8000), bit_depth=16)
+    assert read(path).samples.tolist() == [[0.5]]
+
+
+def test_silence_is_a_sound(tmp_path):
+    path = write(tmp_path / "silence.wav", Waveform(np.zeros(800), 8000))
+    assert torch.equal(read(path).samples, torch.zeros(1, 800))
 
 
 def test_clips_are_loaded_from_files_memory_and_functions(tmp_path):
@@ -251,3 +266,49 @@ def test_hashes_of_sounds_in_memory():
 def test_endings_of_a_scan_are_lower_case():
     assert all(e == e.lower() and e.startswith(".") for e in files.AUDIO_ENDINGS)
     assert Path("A.WAV").suffix.lower() in files.AUDIO_ENDINGS
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows allows no such names")
+def test_odd_names_are_scanned_read_and_printed(tmp_path, capsys):
+    sound = encode(noise(), "WAV", 16)
+    odd = [b"two\nlines.wav", b"not utf-8 \xff\xfe.wav", "right\u202eleft.wav".encode(), b"-x.wav", b"<b>&'.wav"]
+    for name in odd:
+        Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_bytes(sound)
+    found = files.sound_files(tmp_path)
+    assert sorted(os.fsencode(path.name) for path in found) == sorted(odd)
+    assert all(read(path).n_samples == 4001 for path in found)
+    for path in found:
+        path.write_bytes(b"")
+        with pytest.raises(AudioError, match="is empty") as caught:
+            read(path)
+        print(str(caught.value))  # strict UTF-8
+        assert "\n" not in str(caught.value)
+    assert "two\\nlines.wav is empty" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX")
+def test_scans_end_and_leave_out_what_is_no_file(tmp_path):
+    write(tmp_path / "a.wav", noise())
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "self.wav").symlink_to(tmp_path / "self.wav")
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "pipe.wav")
+    assert files.sound_files(tmp_path) == [tmp_path / "a.wav"]
+    assert files.sound_files(tmp_path / "nowhere") == []
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may open everything")
+def test_scans_pass_by_folders_that_cannot_be_opened(tmp_path):
+    write(tmp_path / "a.wav", noise())
+    for name, mode in (("shut", 0o000), ("listed", 0o444)):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "b.wav", noise())
+        (tmp_path / name).chmod(mode)
+    try:
+        assert files.sound_files(tmp_path) == [tmp_path / "a.wav"]
+        with pytest.raises(AudioError, match="cannot be opened"):
+            read(tmp_path / "shut" / "b.wav")
+    finally:
+        for name in ("shut", "listed"):
+            (tmp_path / name).chmod(0o755)

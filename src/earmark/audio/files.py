@@ -1,25 +1,37 @@
-"""Reads WAV, FLAC, OGG, MP3, Opus and AIFF; writes WAV and FLAC. Limits are checked on the header."""
+"""Reads WAV, FLAC, OGG, MP3, Opus and AIFF; writes WAV and FLAC. Limits are checked on the header.
+
+Files are read in a child process with limits of memory and time (`isolation.py`, `pool.py`): whatever a file holds,
+reading it gives finite samples or an `AudioError`. Writing happens in this process, since what is written is ours.
+"""
 
 import hashlib
 import io
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import soundfile
 
 from ..errors import AudioError
 from ..types import Clip
+from .isolation import Decoder, DecoderError, Header, UndecodableError
+from .ogg import with_serial
+from .pool import decoders
+from .refusals import damaged, existing, failed, name_of, not_audio
 from .waveform import Waveform
+
+T = TypeVar("T")
 
 #: Endings that a folder scan takes for sound.
 AUDIO_ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf")
 
 MAX_CHANNELS = 32
 MAX_DECODED_BYTES = 2 * 1024**3  # 2 GiB of float32: about 3 h of mono sound at 48 kHz
-
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 50, 10_000_000  # Hz: from infrasound to ultrasound, with room
 
 #: Files by which a folder is known for one that explanations were written to.
 EXPLAINED = ("explanation.json", "explanations.json")
@@ -29,6 +41,8 @@ def sound_files(root: str | Path) -> list[Path]:
     """Returns the sound files in a folder and its sub-folders, by their endings, sorted.
 
     Hidden files and folders are left out, and so are folders that hold an explanation: their sounds are derived ones.
+    Left out as well are links to folders (they may run in circles), folders that cannot be opened, and whatever is not
+    a regular file.
     """
     found = []
     for place, folders, names in os.walk(root):
@@ -37,7 +51,7 @@ def sound_files(root: str | Path) -> list[Path]:
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(place, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path.suffix.lower() in AUDIO_ENDINGS and path.is_file())
+    return sorted(path for path in found if path.suffix.lower() in AUDIO_ENDINGS and os.path.isfile(path))  # noqa: PTH113 (Path.is_file raises where entering is forbidden)
 
 
 @dataclass(frozen=True)
@@ -58,19 +72,16 @@ class AudioInfo:
 def info(path: str | Path) -> AudioInfo:
     """Returns what the header says, without decoding.
 
+    Of a damaged file this is what can be read, as far as that is known without decoding. A FLAC stream of unknown
+    length is decoded once to count its samples.
+
     Raises
     ------
     AudioError
         If the file is missing, empty, a folder, or not a sound file.
     """
-    path = _existing(path)
-    try:
-        header = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError, TypeError, ValueError) as error:
-        raise AudioError(_not_audio(path)) from error
-    if header.frames < 1 or header.samplerate < 1 or header.channels < 1:
-        raise AudioError(f"{path.name} holds no sound (0 samples); record or export it again.")
-    return AudioInfo(header.frames, header.samplerate, header.channels, header.format)
+    path = existing(path)
+    return _about(path, _decoded(path, lambda decoder: decoder.open(path)))
 
 
 def read(
@@ -81,6 +92,11 @@ def read(
     max_duration_s: float | None = None,
 ) -> Waveform:
     """Reads a sound file, or the part from `start_s` to `end_s`, at its own rate and with all channels.
+
+    A file that breaks off or is damaged is refused, with a sentence that says how much of it can be read, and the
+    part before the damage is read when `end_s` asks for no more than that. A WAV file whose recorder left its length
+    open (0, or the largest number) is read to its end. A cut that leaves no trace in the file goes unnoticed: that of
+    an MP3 without a Xing or Info frame. Samples of float files are returned at any finite level.
 
     Parameters
     ----------
@@ -94,22 +110,17 @@ def read(
     Raises
     ------
     AudioError
-        If the file cannot be read, is too long, or holds samples that are not finite.
+        If the file cannot be read, is damaged or too long, or holds samples that are not finite; or if decoding it
+        crashes, or takes more time or memory than its size accounts for.
     """
-    path = Path(path)
-    header = info(path)
-    start, stop = _span(path.name, header.n_samples, header.sample_rate, start_s, end_s)
-    _check_size(path, header, stop - start, max_duration_s)
-    try:
-        samples, rate = soundfile.read(str(path), start=start, stop=stop, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError, MemoryError) as error:
-        raise AudioError(f"{path.name} could not be decoded ({error}); export it again as WAV or FLAC.") from error
+    path = existing(path)
+    samples, rate = _decoded(path, lambda decoder: _part(decoder, path, (start_s, end_s), max_duration_s))
     if len(samples) == 0:
-        raise AudioError(f"{path.name} holds no sound in {start_s} s to {end_s} s; choose another part.")
+        raise AudioError(f"{name_of(path)} holds no sound in {start_s} s to {end_s} s; choose another part.")
     try:
         return Waveform(samples.T, rate)
     except AudioError as error:
-        raise AudioError(f"{path.name}: {error}") from error
+        raise AudioError(f"{name_of(path)}: {error}") from error
 
 
 def write(path: str | Path, waveform: Waveform, *, bit_depth: int = 24) -> Path:
@@ -157,7 +168,7 @@ def encode(waveform: Waveform, container: str = "FLAC", bit_depth: int = 24) -> 
         raise AudioError(
             f"{container} cannot hold {channels} channels at {rate} Hz ({error}); mix down or resample first."
         ) from error
-    return buffer.getvalue()
+    return with_serial(buffer.getvalue()) if container == "OGG" else buffer.getvalue()
 
 
 def load_clip(clip: Clip) -> Waveform:
@@ -190,22 +201,51 @@ def clip_sha256(clip: Clip) -> str:
     return digest.hexdigest()
 
 
-def _existing(path: str | Path) -> Path:
-    path = Path(path)
-    if not path.exists():
-        raise AudioError(f"{path} does not exist; check the path.")
-    if path.is_dir():
-        raise AudioError(f"{path} is a folder, and a sound file was expected; name a file in it.")
-    if path.stat().st_size == 0:
-        raise AudioError(f"{path.name} is empty (0 bytes); record or export it again.")
-    return path
+def _part(
+    decoder: Decoder, path: Path, span_s: tuple[float | None, float | None], max_duration_s: float | None
+) -> tuple[np.ndarray, int]:
+    """Returns the samples `[sample, channel]` of a part, and the rate; every limit is checked before decoding."""
+    header = decoder.open(path, keep=True)
+    about = _about(path, header)
+    _check_intact(path, header, span_s[1])
+    start, stop = _span(name_of(path), about.n_samples, about.sample_rate, *span_s)
+    _check_size(path, about, stop - start, max_duration_s)
+    try:
+        return decoder.read(start, stop - start, about.n_channels), about.sample_rate
+    except UndecodableError as error:
+        intact = start + error.intact if error.intact else 0
+        raise AudioError(damaged(path, intact, header)) from error
 
 
-def _not_audio(path: Path) -> str:
-    return (
-        f"{path.name} is not a sound file that can be read, or it is damaged; "
-        "expected WAV, FLAC, OGG, MP3, Opus or AIFF: export it again."
-    )
+def _decoded(path: Path, job: Callable[[Decoder], T]) -> T:
+    """Returns what a job makes of a file in a child process, whose failures become sentences."""
+    try:
+        return decoders().run(job)
+    except UndecodableError as error:
+        raise AudioError(not_audio(path)) from error
+    except OSError as error:
+        raise AudioError(f"{name_of(path)} cannot be read ({error.strerror}); check the path.") from error
+    except DecoderError as failure:
+        raise AudioError(failed(path, failure, decoders().limits)) from failure
+
+
+def _about(path: Path, header: Header) -> AudioInfo:
+    """Returns what a header says if that can be true of a sound."""
+    if header.n_samples < 1 or header.n_channels < 1:
+        raise AudioError(f"{name_of(path)} holds no sound (0 samples); record or export it again.")
+    if not MIN_SAMPLE_RATE <= header.sample_rate <= MAX_SAMPLE_RATE:
+        raise AudioError(
+            f"{name_of(path)} says that its sample rate is {header.sample_rate} Hz, and {MIN_SAMPLE_RATE} to "
+            f"{MAX_SAMPLE_RATE} Hz are read; correct its header, or export it again."
+        )
+    return AudioInfo(header.n_samples, header.sample_rate, header.n_channels, header.format)
+
+
+def _check_intact(path: Path, header: Header, end_s: float | None) -> None:
+    """Refuses a part that reaches to an end that the file has lost."""
+    wanted = math.inf if end_s is None else end_s * header.sample_rate
+    if header.promised != header.n_samples and not wanted <= header.n_samples:
+        raise AudioError(damaged(path, header.n_samples, header))
 
 
 def _span(name: str, n_samples: int, sample_rate: int, start_s: float | None, end_s: float | None) -> tuple[int, int]:
@@ -237,16 +277,16 @@ def _integers(waveform: Waveform, samples: np.ndarray, bit_depth: int) -> np.nda
 def _check_size(path: Path, header: AudioInfo, n_samples: int, max_duration_s: float | None) -> None:
     if header.n_channels > MAX_CHANNELS:
         raise AudioError(
-            f"{path.name} has {header.n_channels} channels, at most {MAX_CHANNELS} are read; mix it down first."
+            f"{name_of(path)} has {header.n_channels} channels, at most {MAX_CHANNELS} are read; mix it down first."
         )
     duration_s = n_samples / header.sample_rate
     if max_duration_s is not None and duration_s > max_duration_s:
         raise AudioError(
-            f"{path.name} lasts {duration_s:.1f} s, and clips of up to {max_duration_s:g} s are explained; "
+            f"{name_of(path)} lasts {duration_s:.1f} s, and clips of up to {max_duration_s:g} s are explained; "
             "choose a part with --start and --end (in seconds)."
         )
     if n_samples * header.n_channels * 4 > MAX_DECODED_BYTES:
         raise AudioError(
-            f"{path.name} would take {n_samples * header.n_channels * 4 / 2**30:.1f} GiB decoded, "
+            f"{name_of(path)} would take {n_samples * header.n_channels * 4 / 2**30:.1f} GiB decoded, "
             "the limit is 2 GiB; read a part with start_s and end_s."
         )
