@@ -3,13 +3,22 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test browser bench lint lint-js clean
 
 demo: $(VENV)/.installed
 	$(BIN)/earmark demo --out demo
 
-test: $(VENV)/.installed-test
+test: $(VENV)/.installed-test browser
 	$(BIN)/pytest -q
+
+browser:  # for the tests of the pages; without root or apt, install Chromium yourself, else these tests are skipped
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+	  command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	  echo "Chromium is not installed: the browser tests are skipped"
+
+lint-js:  # types of the viewer's JavaScript, by its JSDoc; needs npm and a network
+	npx --yes -p typescript tsc -p src/earmark/render/viewer
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/run.py

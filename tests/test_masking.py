@@ -11,6 +11,7 @@ from earmark.masking import (
     common_gain,
     complement_of,
     evidence_of,
+    heard_in,
     mask_in,
     mask_out,
     masked_logits,
@@ -260,3 +261,10 @@ def test_edges_are_no_wider_than_the_way_to_the_end():
     frames, bins = grid.seconds, grid.hz
     inner = (frames >= 0.04) & (frames <= 0.7)
     assert float(gain[(bins >= 200) & (bins <= 3800)][:, inner].min()) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_region_lets_its_band_through():
+    seconds = torch.arange(11025) / 22050
+    low, high = (0.3 * torch.sin(2 * torch.pi * hz * seconds)[None] for hz in (700, 4000))
+    heard = heard_in([Region(0, 0.5, 400, 1000)], Waveform(low + high, 22050), Grid(16000, 99, Stft(512, 160)))
+    assert float((heard.samples - low)[:, 2000:-2000].abs().max()) < 0.01

@@ -409,7 +409,11 @@ class Explanation:
 
     def regions(self) -> list[Region]:
         """Returns where the evidence is, in seconds and hertz, the weightiest first."""
-        return self.evidence.regions()
+        return list(self._regions)
+
+    @cached_property
+    def _regions(self) -> tuple[Region, ...]:
+        return tuple(self.evidence.regions())
 
     def renamed(self, name: str) -> "Explanation":
         """Returns the same explanation under another clip name."""
@@ -426,10 +430,25 @@ class Explanation:
         return save_explanation(self, Path(folder), page=page)
 
     def show(self) -> Any:
-        """Draws the spectrogram with its boxes and heatmaps; returns the matplotlib figure."""
+        """Opens the page: in a notebook as the cell's output, else in the browser; returns the page's file.
+
+        Where there is no browser to open (a server without a display), the file is written all the same.
+        """
+        from .render.show import show_explanation
+
+        return show_explanation(self)
+
+    def figure(self) -> Any:
+        """Returns a matplotlib figure for documents: the spectrogram with its boxes and heat."""
         from .render.figures import draw_explanation
 
         return draw_explanation(self)
+
+    def _repr_html_(self) -> str:
+        """Returns the page for notebooks, in a frame of its own."""
+        from .render.show import notebook_html
+
+        return notebook_html(self)
 
 
 def islands(values: Float[Tensor, "freq frame"], grid: Grid, most: int = 5) -> list[Region]:

@@ -56,6 +56,20 @@ def evidence_of(waveform: Waveform, gain: Float[Tensor, "freq frame"], grid: Gri
     return Waveform(kept, grid.sample_rate).resample(waveform.sample_rate).fit(waveform.n_samples)
 
 
+def heard_in(regions: Iterable[Region], sound: Waveform, grid: Grid) -> Waveform:
+    """Returns what a sound lets hear in regions of its own, masked with the analysis of an explanation's grid.
+
+    Parameters
+    ----------
+    sound
+        Any clip, such as a prototype's; its length need not be the explained clip's.
+    grid
+        Whose rate and STFT are used.
+    """
+    own = Grid(grid.sample_rate, sound.resample(grid.sample_rate).n_samples, grid.stft)
+    return evidence_of(sound, region_gain(regions, own), own)
+
+
 def complement_of(waveform: Waveform, evidence: Waveform) -> Waveform:
     """Returns the clip minus its evidence."""
     return Waveform(waveform.samples - evidence.samples, waveform.sample_rate)

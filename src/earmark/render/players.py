@@ -2,27 +2,21 @@
 
 A page is one file that is opened without a network, so its sounds are inside it. They are encoded by the first of a
 list of plans that keeps the page small: without loss while there is room, then as Ogg Vorbis, then mono at a lower
-rate, then fewer of them.
+rate, then fewer of them. What can be computed from them (complement, regions) is not stored: the viewer makes it.
 """
 
 import base64
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from ..audio.files import encode
 from ..audio.waveform import Waveform
-from ..classifiers.base import Grid
-from ..masking import evidence_of, region_gain
 from ..types import Region
 
-Kind = Literal["clip", "region", "prototype"]
+Kind = Literal["clip", "training", "excerpt"]
 
-_MIME = {"FLAC": "audio/flac", "OGG": "audio/ogg"}
-_HIGHEST_RATE = 48000  # Hz; what every browser plays
-_MOST_BOOST_DB = 30.0
-_LOUD = 0.5  # the peak to which quiet excerpts are raised
+RATES = (8000, 96000)  # Hz; what every browser decodes. Played slowly, sound beyond hearing is heard
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,17 +28,15 @@ class PageSound:
     waveform
         What is heard.
     kind
-        `clip`: original, evidence, complement. `region`: an excerpt around regions. `prototype`: a whole training clip.
+        `clip`: original, evidence, residual. `training`: a whole training clip. `excerpt`: the part of one around its
+        regions, for where there is no room for the whole; a plan takes one or the other.
     start_s
-        Where it starts on the plot beside it.
-    boost_db
-        How much louder than it is it was made.
+        Where it starts in the clip that it is a part of.
     """
 
     waveform: Waveform
     kind: Kind
     start_s: float = 0.0
-    boost_db: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,27 +50,30 @@ class Plan:
     sentence: str
 
 
-_ALL: tuple[Kind, ...] = ("clip", "region", "prototype")
-
 PLANS = (
-    Plan(_ALL, (), _HIGHEST_RATE, False, "Sounds on this page are FLAC, 16 bit, without loss."),
+    Plan(("clip", "training"), (), RATES[1], False, "Sounds on this page are FLAC, 16 bit, without loss."),
     Plan(
-        ("clip", "region"),
-        ("prototype",),
-        _HIGHEST_RATE,
+        ("clip",),
+        ("training",),
+        RATES[1],
         False,
-        "Sounds of this clip, and of regions, are FLAC, 16 bit, without loss; whole training clips are Ogg Vorbis, "
-        "which is lossy.",
+        "Sounds of this clip are FLAC, 16 bit, without loss; training clips are Ogg Vorbis, which is lossy.",
     ),
-    Plan((), _ALL, _HIGHEST_RATE, False, "To keep this page small, its sounds are Ogg Vorbis, which is lossy."),
-    Plan((), _ALL, 24000, True, "To keep this page small, its sounds are mono, up to 12 kHz, in lossy Ogg Vorbis."),
+    Plan((), ("clip", "training"), 48000, False, "To keep this page small, its sounds are Ogg Vorbis, which is lossy."),
     Plan(
         (),
-        ("clip", "region"),
+        ("clip", "training"),
         24000,
         True,
-        "To keep this page small, its sounds are mono, up to 12 kHz, in lossy Ogg Vorbis, and whole training clips are "
-        "left out.",
+        "To keep this page small, its sounds are mono, up to 12 kHz, in lossy Ogg Vorbis.",
+    ),
+    Plan(
+        (),
+        ("clip", "excerpt"),
+        24000,
+        True,
+        "To keep this page small, its sounds are mono, up to 12 kHz, in lossy Ogg Vorbis, and of training clips only "
+        "the parts around their regions are on it.",
     ),
     Plan(
         (),
@@ -87,67 +82,68 @@ PLANS = (
         True,
         "To keep this page small, only the clip's own sounds are on it: mono, up to 8 kHz, in lossy Ogg Vorbis.",
     ),
-    Plan(
-        (),
-        ("region",),
-        24000,
-        True,
-        "The clip is too long for this page; only excerpts are on it: mono, up to 12 kHz, in lossy Ogg Vorbis.",
-    ),
     Plan((), (), 16000, True, "The clip is too long for its sounds to be on this page."),
 )
 
 
-def encode_sounds(sounds: Mapping[str, PageSound], budget: int) -> tuple[dict[str, str], Plan]:
-    """Returns data URIs by name, by the first plan whose URIs together stay within `budget` characters."""
+def encode_sounds(sounds: Mapping[str, PageSound], budget: int) -> tuple[dict[str, dict[str, Any]], Plan]:
+    """Returns sounds as the viewer takes them, by the first plan with which they stay within `budget` characters.
+
+    Returns
+    -------
+    packed
+        By name: `data` (base64 of FLAC or Ogg), `rate` in Hz, and `start_s`.
+    plan
+        The plan that was followed.
+    """
     for plan in PLANS:
-        uris = _encoded(sounds, plan, budget)
-        if uris:
-            return uris, plan
+        packed = _packed(sounds, plan, budget)
+        if packed:
+            return packed, plan
     return {}, PLANS[-1]
 
 
-def _encoded(sounds: Mapping[str, PageSound], plan: Plan, budget: int) -> dict[str, str] | None:
-    """Returns the data URIs of a plan, or `None` as soon as they exceed the budget."""
-    if _expected(sounds, plan) > 1.5 * budget:
+def _packed(sounds: Mapping[str, PageSound], plan: Plan, budget: int) -> dict[str, dict[str, Any]] | None:
+    """Returns the sounds of a plan, or `None` as soon as they exceed the budget."""
+    wanted = {name: sound for name, sound in sounds.items() if sound.kind in plan.lossless + plan.lossy}
+    if _expected(wanted.values(), plan) > 1.5 * budget:
         return None
-    uris: dict[str, str] = {}
+    packed: dict[str, dict[str, Any]] = {}
     size = 0
-    for name, sound in sounds.items():
-        if sound.kind not in plan.lossless + plan.lossy:
-            continue
-        uris[name] = _encode(sound, plan)
-        size += len(uris[name])
+    for name, sound in wanted.items():
+        packed[name] = _pack(sound, plan)
+        size += len(packed[name]["data"])
         if size > budget:
             return None
-    return uris
+    return packed
 
 
-def _encode(sound: PageSound, plan: Plan) -> str:
-    container = "FLAC" if sound.kind in plan.lossless else "OGG"
-    return data_uri(encode(_for_page(sound.waveform, plan), container, 16), _MIME[container])
+def _pack(sound: PageSound, plan: Plan) -> dict[str, Any]:
+    waveform = _for_page(sound.waveform, plan)
+    data = encode(waveform, "FLAC" if sound.kind in plan.lossless else "OGG", 16)
+    return {"data": base64.b64encode(data).decode("ascii"), "rate": waveform.sample_rate, "start_s": sound.start_s}
 
 
-def _expected(sounds: Mapping[str, PageSound], plan: Plan) -> float:
+def _expected(sounds: Any, plan: Plan) -> float:
     """Returns about how many characters a plan takes, from two seconds in the middle of each sound.
 
     Encoding minutes of sound only to find that they are too many takes long.
     """
     size = 0.0
-    for sound in sounds.values():
-        if sound.kind in plan.lossless + plan.lossy and sound.waveform.duration_s > 8:
-            whole = sound.waveform
+    for sound in sounds:
+        whole = sound.waveform
+        if whole.duration_s > 8:
             middle = whole.n_samples // 2
             part = replace(sound, waveform=whole[middle - whole.sample_rate : middle + whole.sample_rate])
-            size += len(_encode(part, plan)) * whole.duration_s / 2
+            size += len(_pack(part, plan)["data"]) * whole.duration_s / 2
     return size
 
 
 def _for_page(waveform: Waveform, plan: Plan) -> Waveform:
-    """Returns a sound that browsers play: at most two channels, at most 48 kHz, within full scale."""
+    """Returns a sound that browsers play: at most two channels, within their rates and full scale."""
     if plan.mono or waveform.n_channels > 2:
         waveform = waveform.mono()
-    waveform = waveform.resample(min(waveform.sample_rate, plan.highest_rate))
+    waveform = waveform.resample(max(RATES[0], min(waveform.sample_rate, plan.highest_rate)))
     return waveform.scale(1 / waveform.peak) if waveform.peak > 1 else waveform
 
 
@@ -157,16 +153,15 @@ def data_uri(content: bytes, mime: str) -> str:
 
 
 def excerpt(sound: Waveform, regions: Sequence[Region]) -> PageSound:
-    """Returns the part of a masked sound around its regions, made louder where it is quiet.
+    """Returns the part of a training clip around its regions.
 
-    Soft edges reach a quarter of a region's length beyond it; 50 ms are added to that.
+    Smooth edges reach a quarter of a region's length beyond it; 100 ms are added to that.
     """
-    start = min((r.start_s - 0.25 * (r.end_s - r.start_s) for r in regions), default=0.0) - 0.05
-    end = max((r.end_s + 0.25 * (r.end_s - r.start_s) for r in regions), default=sound.duration_s) + 0.05
+    start = min((r.start_s - 0.25 * (r.end_s - r.start_s) for r in regions), default=0.0) - 0.1
+    end = max((r.end_s + 0.25 * (r.end_s - r.start_s) for r in regions), default=sound.duration_s) + 0.1
     first = min(max(round(start * sound.sample_rate), 0), sound.n_samples - 1)
     part = sound[first : max(round(end * sound.sample_rate), first + 1)]
-    gain = min(max(_LOUD / max(part.peak, 1e-12), 1.0), 10 ** (_MOST_BOOST_DB / 20)) if part.peak > 1e-7 else 1.0
-    return PageSound(part.scale(gain), "region", first / sound.sample_rate, 20 * math.log10(gain))
+    return PageSound(part, "excerpt", first / sound.sample_rate)
 
 
 def browser_note(waveform: Waveform) -> str:
@@ -174,20 +169,6 @@ def browser_note(waveform: Waveform) -> str:
     notes = []
     if waveform.n_channels > 2:
         notes.append(f"the {waveform.n_channels} channels are mixed to one")
-    if waveform.sample_rate > _HIGHEST_RATE:
-        notes.append(f"sound above {_HIGHEST_RATE // 2000} kHz is left out")
+    if waveform.sample_rate > RATES[1]:
+        notes.append(f"sound above {RATES[1] // 2000} kHz is left out")
     return f"For browsers, {' and '.join(notes)}." if notes else ""
-
-
-def heard_in(regions: Iterable[Region], sound: Waveform, grid: Grid) -> Waveform:
-    """Returns what a sound lets hear in regions of its own, masked with the analysis of an explanation's grid.
-
-    Parameters
-    ----------
-    sound
-        Any clip, such as a prototype's; its length need not be the explained clip's.
-    grid
-        Whose rate and STFT are used.
-    """
-    own = Grid(grid.sample_rate, sound.resample(grid.sample_rate).n_samples, grid.stft)
-    return evidence_of(sound, region_gain(regions, own), own)

@@ -3,8 +3,28 @@
 import math
 from collections.abc import Iterable
 
+from ..audio.waveform import Waveform
 from ..explanation import Explanation, PrototypeEvidence
 from ..types import Region, Target
+
+#: Method names as people write them, where it is not the registry name itself.
+METHODS = {
+    "apex": "APEX",
+    "lmac": "L-MAC",
+    "lmac-td": "LMAC-TD",
+    "lmac-zs": "LMAC-ZS",
+    "l2i": "L2I",
+    "rise": "RISE",
+    "lime": "LIME",
+    "slime": "SLIME",
+    "audiolime": "audioLIME",
+    "grad-cam": "Grad-CAM",
+}
+
+
+def method_name(method: str) -> str:
+    """Returns a method's name as people write it: `APEX`, `integrated gradients`."""
+    return METHODS.get(method, method.replace("-", " "))
 
 
 def prob(value: float) -> str:
@@ -105,6 +125,16 @@ def score_value(explanation: Explanation) -> float:
     """Returns the value of the scalar that is explained."""
     prediction = explanation.prediction
     return float(explanation.target.of(prediction.logits[None], prediction.task)[0])
+
+
+def loudness(whole: Waveform, part: Waveform) -> str:
+    """Returns how loud a sound is beside the one that it is a part of: `12 dB below the original`."""
+    below = whole.rms_db - part.rms_db
+    if math.isinf(part.rms_db):
+        return "silent"
+    if abs(below) < 0.5:
+        return "as loud as the original"
+    return f"{abs(below):.0f} dB {'below' if below > 0 else 'above'} the original"
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:

@@ -1,5 +1,6 @@
 """FLAC files of 24 bit, and the sounds of prototypes in a folder of their own."""
 
+import io
 import json
 import math
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ..classifiers.base import Grid
 from ..errors import InputError
 from ..explanation import PrototypeEvidence
 from ..prototypes.bank import Prototype
-from ..render.players import heard_in
+from ..masking import heard_in
 
 FULL_SCALE = 1 << 23  # steps of 24 bit from 0 to full scale
 
@@ -55,8 +56,13 @@ def to_steps(waveform: Waveform, gain: float = 1.0) -> Steps:
 
 
 def write_flac(path: Path, steps: Steps, sample_rate: int) -> None:
-    """Writes steps of 24 bit; what `earmark.audio.files.read` returns is `steps / 2**23`."""
-    soundfile.write(str(path), (steps << 8).T.contiguous().numpy(), sample_rate, subtype="PCM_24", format="FLAC")
+    """Writes steps of 24 bit; what `earmark.audio.files.read` returns is `steps / 2**23`.
+
+    The file is made in memory, for libsndfile cannot tell that a disk is full.
+    """
+    buffer = io.BytesIO()
+    soundfile.write(buffer, (steps << 8).T.contiguous().numpy(), sample_rate, subtype="PCM_24", format="FLAC")
+    path.write_bytes(buffer.getbuffer())
 
 
 def save_prototypes(evidence: PrototypeEvidence, grid: Grid, folder: Path) -> None:
@@ -65,7 +71,7 @@ def save_prototypes(evidence: PrototypeEvidence, grid: Grid, folder: Path) -> No
     shown = [prototype for channel in evidence.channels for prototype in channel.prototypes]
     entries = [_save_prototype(prototype, evidence, grid, folder) for prototype in shown]
     text = json.dumps({"prototypes": entries}, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "index.json").write_text(text + "\n", encoding="utf-8", newline="\n")
+    (folder / "index.json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def _save_prototype(prototype: Prototype, evidence: PrototypeEvidence, grid: Grid, folder: Path) -> dict[str, Any]:
@@ -113,13 +119,12 @@ class FolderSounds:
     folder: Path
 
     def __call__(self, prototype: Prototype) -> Waveform | None:
-        """Returns a prototype's sound, or `None` where it was not stored."""
-        index = self.folder / "index.json"
-        if not index.is_file():
+        """Returns a prototype's sound, or `None` where it was not stored, or its list is damaged."""
+        names = ("channel", "sign", "rank", "sha256")
+        try:
+            entries = json.loads((self.folder / "index.json").read_text(encoding="utf-8"))["prototypes"]
+            wanted = [e for e in entries if all(e[name] == getattr(prototype, name) for name in names) and e["sound"]]
+            places = [(self.folder / Path(entry["sound"]).name, float(entry["gain"])) for entry in wanted]
+        except (OSError, KeyError, TypeError, ValueError):
             return None
-        for entry in json.loads(index.read_text(encoding="utf-8"))["prototypes"]:
-            names = ("channel", "sign", "rank", "sha256")
-            if all(entry[name] == getattr(prototype, name) for name in names) and entry["sound"]:
-                path = self.folder / Path(entry["sound"]).name
-                return _read_halved(path, entry["gain"]) if path.is_file() else None
-        return None
+        return _read_halved(*places[0]) if places and places[0][0].is_file() else None
