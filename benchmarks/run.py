@@ -9,13 +9,17 @@ from pathlib import Path
 
 SCRIPTS = [
     ["silence.py"],
+    ["kills.py"],
+    ["mutated_files.py"],
     ["apex_explain.py"],
+    ["viewer.py"],
     ["apex_fit.py", "esc10"],
     ["apex_fit.py", "purity"],
     ["apex_fit.py", "widths"],
     ["planted.py"],
     ["known_evidence.py"],
     ["esc10_folds.py"],
+    ["scale.py"],
 ]
 
 if __name__ == "__main__":

@@ -20,6 +20,10 @@ class AudioError(InputError):
     """Says that a sound cannot be read or used: missing, empty, not audio, too long, not finite."""
 
 
+class OutputError(InputError):
+    """Says that a result cannot be written: the disk is full, or the place may not be written to."""
+
+
 class DataError(InputError):
     """Says that a data set's folder or table cannot be used as asked."""
 

@@ -4,10 +4,11 @@ Axes are spelled `batch channel sample freq mel frame label` everywhere; frequen
 Tensor types are checked in the test run (jaxtyping with beartype) and free in production.
 """
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import torch
 from jaxtyping import Complex, Float
@@ -188,7 +189,7 @@ class Prediction:
 
 
 def resolve_target(
-    target: "str | int | Target | None",
+    target: "str | SupportsIndex | Target | None",
     prediction: Prediction,
     *,
     against: str | None = None,
@@ -215,9 +216,10 @@ def resolve_target(
     return Target(index, prediction.labels[index], "contrast", other, prediction.labels[other])
 
 
-def label_index(label: str | int, labels: Sequence[str]) -> int:
+def label_index(label: str | SupportsIndex, labels: Sequence[str]) -> int:
     """Returns the position of a label given by name or position."""
-    if isinstance(label, int):
+    if not isinstance(label, str):
+        label = operator.index(label)
         if 0 <= label < len(labels):
             return label
         raise TargetError(f"Label {label} does not exist: the classifier has labels 0 to {len(labels) - 1}.")

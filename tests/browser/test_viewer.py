@@ -418,8 +418,8 @@ def test_everything_can_be_reached_and_has_a_name(opened):
     page = opened(page_of())
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll("button, input, select, [role=img], summary, a")].filter((one) =>
-        !(one.getAttribute("aria-label") || one.title || one.innerText?.trim() || one.closest("label")?.innerText.trim()))
-        .map((one) => one.outerHTML)"""
+        !(one.getAttribute("aria-label") || one.title || one.innerText?.trim()
+          || one.closest("label")?.innerText.trim())).map((one) => one.outerHTML)"""
     )
     assert unnamed == []
     reached = set()

@@ -213,3 +213,14 @@ def test_clips_made_by_a_function_are_made_once_per_pass(classifier, tmp_path):
     clips = [Clip(f"made-{i}", lambda i=i: make(i)) for i in range(5)]
     FeatureCache(classifier, tmp_path, "map").scan(clips)
     assert sorted(calls) == list(range(5))
+
+
+def test_known_clips_are_found_by_hash_without_their_sound(classifier, tmp_path):
+    clips = tiny.clips(5, LENGTHS)
+    first = FeatureCache(classifier, tmp_path, "map").scan(clips)
+    hashes = [entry.sha256 for entry in first.entries]
+    cache = FeatureCache(classifier, tmp_path, "map")
+    again = cache.known(clips[::-1], hashes[::-1])
+    assert torch.equal(again.pooled, first.pooled.flip(0)) and cache.n_backbone_passes == 0
+    with pytest.raises(ModelError, match="no clip"):
+        cache.known([], [])

@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 import torch
 
-from earmark.prototypes.topk import Top, best_rows
+from earmark.prototypes.topk import Sparse, Top, best_rows
+from earmark.types import seeded
 
 
 def brute_force(scores, ids, n, smallest):
@@ -48,3 +50,31 @@ def test_fewer_rows_than_places():
 def test_a_score_that_is_not_finite_is_refused():
     with pytest.raises(ValueError, match="finite"):
         Top.empty(2, 1).merge(torch.tensor([[float("nan")]]), torch.tensor([0]))
+
+
+@pytest.mark.parametrize("smallest", [False, True])
+@pytest.mark.parametrize("levels", [None, 4, 1])
+@pytest.mark.parametrize("n", [1, 7, 400])
+def test_scores_given_one_by_one_make_the_same_table(n, levels, smallest):
+    generator = seeded(n)
+    scores = torch.randn(341, 6, generator=generator, dtype=torch.float64)
+    if levels:  # many ties, and zeros of both signs
+        scores = (scores * levels / 3).round().clamp(1 - levels, levels - 1)
+    ids = torch.randperm(1000, generator=generator)[:341]
+    rows, columns = np.divmod(torch.randperm(341 * 6, generator=generator).numpy(), 6)
+    table = Sparse(n, 6, smallest=smallest)
+    for part in np.array_split(np.arange(341 * 6), 23):
+        table.add(columns[part], scores.numpy()[rows[part], columns[part]], ids.numpy()[rows[part]])
+    top, (values, expected) = table.top(), brute_force(scores, ids, n, smallest)
+    assert torch.equal(top.scores, values) and torch.equal(top.ids, expected)
+    assert top.smallest == smallest and top.n == n
+
+
+def test_what_cannot_enter_is_dropped_at_once_and_an_equal_score_enters_by_its_id():
+    table = Sparse(2, 1)
+    zeros = np.zeros(3, np.int64)
+    table.add(zeros, np.array([5.0, 3.0, 4.0]), np.array([10, 11, 12]))
+    table.flush()
+    assert table.threshold.tolist() == [4.0] and table.last_id.tolist() == [12]
+    table.add(zeros, np.array([3.9, 4.0, 4.0]), np.array([0, 13, 9]))
+    assert table.top().ids.flatten().tolist() == [10, 9]

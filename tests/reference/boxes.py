@@ -18,7 +18,7 @@ def interval_gain(at, low, high, end):
 
 def kept_in_boxes(samples, rate, boxes, duration_s, n_fft):
     """[channel, sample] in and out; Hann windows a quarter of n_fft apart, whose squares sum to 1.5."""
-    n_channels, n_samples = samples.shape
+    n_samples = samples.shape[1]
     hop = n_fft // 4
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
     hz = np.arange(n_fft // 2 + 1) * rate / n_fft

@@ -4,12 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..audio.waveform import Waveform
 from ..classifiers.base import Classifier
 from ..classifiers.front_ends import is_invertible
+from ..classifiers.surgery import own_precision
 from ..errors import EarmarkError
 from ..explainers.apex.explainer import Apex, FoldedHead
 from ..types import Samples
@@ -49,6 +51,7 @@ class Report:
         return {**asdict(self), "ok": self.ok}
 
 
+@own_precision()
 def verify(classifier: Classifier, explainer: Apex | None = None, clips: Sequence[Waveform] = ()) -> Report:
     """Measures a classifier's promises, and an APEX's on it.
 
@@ -69,14 +72,17 @@ def verify(classifier: Classifier, explainer: Apex | None = None, clips: Sequenc
     """
     batch = [classifier.prepare(clip) for clip in clips] or list(_probes(classifier).split(1))
     before = _state(classifier)
-    checks = [*_front_end_checks(classifier), *_entry_checks(classifier, batch), _completeness(classifier, batch)]
+    finite = _finite(classifier, batch)
+    checks = [*_front_end_checks(classifier), finite, *_entry_checks(classifier, batch)]
+    checks.append(_completeness(classifier, batch))
     checks += _geometry_checks(classifier, batch[0].shape[-1])
     if explainer is not None:
         explainer.bank.check(classifier, explainer.U)
+    if explainer is not None and finite.ok:
         checks += _apex_checks(explainer, batch)
     same = before == _state(classifier)
     checks.append(
-        Check("module unchanged", str(same), "True", same, "weights, modes, hooks, requires_grad, global generator")
+        Check("module unchanged", str(same), "True", same, "weights, modes, hooks, gradients, global generators")
     )
     head = classifier.head
     return Report(classifier.name, classifier.fingerprint, head.tier, head.notice, tuple(checks))
@@ -100,6 +106,14 @@ def _front_end_checks(classifier: Classifier) -> list[Check]:
         Check("inverse STFT gives the sound back", str(inverts), "within -90 dB", inverts, "masks are heard as made"),
         Check("front end removes the level", level, "-", None, "as the front end declares"),
     ]
+
+
+def _finite(classifier: Classifier, batch: list[Samples]) -> Check:
+    """Counts the logits that are NaN or infinite."""
+    with torch.no_grad():
+        logits = torch.cat([classifier.logits(x) for x in batch])
+    odd = int((~torch.isfinite(logits)).sum())
+    return Check("logits that are not finite", odd, "0", odd == 0, f"NaN or infinite, of {logits.numel()}")
 
 
 def _entry_checks(classifier: Classifier, batch: list[Samples]) -> list[Check]:
@@ -228,6 +242,13 @@ def _state(classifier: Classifier) -> tuple[Any, ...]:
     module = classifier.module
     weights = tuple((k, v._version, v.data_ptr()) for k, v in module.state_dict().items())
     modes = tuple(part.training for part in module.modules())
-    hooks = sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules())
-    grads = tuple((p.requires_grad, p.grad is None) for p in module.parameters())
-    return weights, modes, hooks, grads, tuple(torch.get_rng_state().tolist())
+    hooks = tuple((name, tuple(kept)) for part in module.modules() for name, kept in _hooks(part))
+    grads = tuple((p.requires_grad, None if p.grad is None else p.grad._version) for p in module.parameters())
+    numpy = np.random.get_state(legacy=False)["state"]
+    chance = (tuple(torch.get_rng_state().tolist()), numpy["key"].tobytes(), numpy["pos"])
+    return weights, modes, hooks, grads, chance
+
+
+def _hooks(part: nn.Module) -> list[tuple[str, dict[int, Any]]]:
+    """Returns the tables of hooks of one module, by name."""
+    return [(name, value) for name, value in vars(part).items() if name.endswith("_hooks") and isinstance(value, dict)]

@@ -14,7 +14,7 @@ from ..audio.stft import Stft
 from ..audio.waveform import Waveform
 from ..errors import ModelError
 from ..types import Logits, Map, Prediction, Samples, Stage, Task
-from . import surgery
+from . import promises, surgery
 from .front_ends import FrontEnd
 from .geometry import Axis, Geometry, confirm_frames, probe_axes
 from .heads import Head, HeadFunction, probe_head
@@ -132,7 +132,8 @@ class Classifier:
             return self.prediction(self.logits(self.prepare(waveform))[0])
 
     def prediction(self, logits: Tensor) -> Prediction:
-        """Returns the prediction that logits `[label]` stand for."""
+        """Returns the prediction that logits `[label]` stand for; refuses logits that are not finite."""
+        promises.check_finite(logits, self.labels, self.name)
         return Prediction(logits.detach().cpu(), self.labels, self.task, self.threshold)
 
     def logits(self, x: Tensor, at: Stage = "waveform", n_samples: int | None = None) -> Logits:
@@ -163,7 +164,7 @@ class Classifier:
             return self.stft(samples)
         if stage == "features":
             with self._at_rest():
-                return self.front_end(samples)
+                return self._features(samples)
         if stage == "map":
             return self.tap(samples).map
         if stage == "logits":
@@ -173,19 +174,14 @@ class Classifier:
     def tap(self, samples: Samples) -> Tapped:
         """Returns map and logits of one forward pass; the logits are the model's own, bit for bit."""
         with self._at_rest(), surgery.record(self._layer) as outputs:
-            logits = self._run(self.front_end(samples))
-        if len(outputs) != 1:
-            raise ModelError(
-                f"Layer {self.map_layer!r} ran {len(outputs)} times in one pass, once was expected; "
-                "choose a layer that runs once."
-            )
-        return Tapped(self._canonical(outputs[0]), logits)
+            logits = self._run(self._features(samples))
+        return Tapped(self._canonical(outputs), logits)
 
     def map_of_features(self, features: Tensor) -> Map:
         """Returns the map of features `[batch, mel, frame]`, differentiable."""
         with self._at_rest(), surgery.record(self._layer) as outputs:
             self._run(features)
-        return self._canonical(outputs[-1])
+        return self._canonical(outputs)
 
     # -- what is known of it --------------------------------------------------------------------------------------
 
@@ -213,11 +209,11 @@ class Classifier:
     @cached_property
     def head(self) -> Head:
         """How logits depend on the map, probed once."""
-        with torch.no_grad():
+        with surgery.traceable():
             shape = self.at(self._noise(), "map").shape[1:]
-        like = torch.zeros((), device=self.device, dtype=self.dtype)
-        function = partial(self.logits, at="map")
-        return probe_head(function, (shape[0], shape[1], shape[2]), self.module, like=like)
+            like = torch.zeros((), device=self.device, dtype=self.dtype)
+            function = partial(self.logits, at="map")
+            return probe_head(function, (shape[0], shape[1], shape[2]), self.module, like=like)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -234,6 +230,9 @@ class Classifier:
         }
         digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
         for key, value in [item for part in self._parts for item in sorted(part.state_dict().items())]:
+            if not isinstance(value, Tensor):  # a module's extra state
+                digest.update(f"{key}:{json.dumps(value, sort_keys=True, default=_kind)}".encode())
+                continue
             digest.update(f"{key}:{value.dtype}:{tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
@@ -258,36 +257,37 @@ class Classifier:
 
     def _features_from(self, x: Tensor, at: Stage, n_samples: int | None) -> Tensor:
         if at == "waveform":
-            return self.front_end(x)
+            return self._features(x)
         if at == "features":
             return x
         if at == "stft":
             if n_samples is None:
                 raise ModelError("Entry at 'stft' needs n_samples, the length of the clips; pass n_samples=.")
-            return self.front_end.from_stft(x, n_samples)
+            return promises.features_of(lambda stft: self.front_end.from_stft(stft, n_samples), x, self.name)
         raise ModelError(f"{self.name} cannot be entered at {at!r}; enter at waveform, stft, features, map or logits.")
 
     def _run(self, features: Tensor) -> Logits:
         """Runs the whole module on features `[batch, mel, frame]` in the order of axes that it wants."""
         arranged = features.transpose(1, 2) if self.feature_axes.endswith("TF") else features
         arranged = arranged[:, None] if self.feature_axes.startswith("C") else arranged
-        try:
-            logits = self.module(arranged)
-        except RuntimeError as error:
-            raise ModelError(
-                f"{self.name} failed on features of shape {tuple(arranged.shape)} ({error}); the clip may be "
-                "too short for the model, or not of the one length that it takes: use another length."
-            ) from error
-        if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] != len(self.labels):
-            got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise ModelError(
-                f"{self.name} returned {got}, logits [batch, {len(self.labels)}] were expected; "
-                "wrap the module so that it returns one logit per label."
-            )
-        return logits
+        return promises.logits_of(self.module, arranged, self.name, "features", len(self.labels))
 
-    def _canonical(self, raw: Tensor) -> Map:
-        """Returns a layer's output as `[batch, channel, freq, frame]`."""
+    def _features(self, samples: Samples) -> Tensor:
+        return promises.features_of(self.front_end, samples, self.name)
+
+    def _canonical(self, outputs: list[Tensor]) -> Map:
+        """Returns a layer's output in one pass as `[batch, channel, freq, frame]`."""
+        if len(outputs) != 1:
+            raise ModelError(
+                f"Layer {self.map_layer!r} ran {len(outputs)} times in one pass, once was expected; "
+                "choose a layer that runs once."
+            )
+        raw = outputs[0]
+        if raw.numel() == 0:
+            raise ModelError(
+                f"Layer {self.map_layer!r} gives an empty map of shape {tuple(raw.shape)}: the clip is shorter than "
+                "one cell of it; use a longer clip."
+            )
         if raw.ndim != (3 if self.map_axes == "T" else 4):
             raise ModelError(
                 f"Layer {self.map_layer!r} gives shape {tuple(raw.shape)}, which does not fit map_axes="
@@ -304,7 +304,7 @@ class Classifier:
 
     def _head_function(self, maps: Map) -> Logits:
         if self._given_head is not None:
-            return self._given_head(self._raw(maps))
+            return promises.logits_of(self._given_head, self._raw(maps), self.name, "a map", len(self.labels))
         features = self._dummy_features
         features = features.expand(1 if self._head_broadcasts else len(maps), *features.shape[1:])
         with surgery.replace(self._layer, self._raw(maps)):
@@ -312,13 +312,14 @@ class Classifier:
 
     @cached_property
     def _dummy_features(self) -> Tensor:
-        return self.at(self._noise(), "features").detach()
+        with surgery.traceable():
+            return self.at(self._noise(), "features").detach()
 
     @cached_property
     def _head_broadcasts(self) -> bool:
         """Whether layers behind the map take their batch from the map alone, so that one dummy clip is enough."""
         features = self._dummy_features
-        with torch.no_grad(), self._at_rest():
+        with surgery.traceable(), self._at_rest():
             maps = self.map_of_features(features).expand(2, -1, -1, -1)
             maps = maps * torch.tensor([1.0, 0.5]).to(maps)[:, None, None, None]
             with surgery.replace(self._layer, self._raw(maps)):
@@ -329,11 +330,15 @@ class Classifier:
         return one.shape == two.shape and torch.allclose(one, two, rtol=1e-4, atol=1e-6)
 
     def _probe_geometry(self, n_samples: int) -> Geometry:
-        with torch.no_grad():
+        with surgery.traceable():
             rows, columns = self.at(self._noise(n_samples), "features").shape[1:]
-        like = torch.zeros((), device=self.device, dtype=self.dtype)
-        shape = (rows, columns)
-        known = self._known_axes and confirm_frames(self.map_of_features, shape, self._known_axes, like=like)
-        self._known_axes = freq, frame = known or probe_axes(self.map_of_features, shape, like=like)
+            like = torch.zeros((), device=self.device, dtype=self.dtype)
+            shape = (rows, columns)
+            known = self._known_axes and confirm_frames(self.map_of_features, shape, self._known_axes, like=like)
+            self._known_axes = freq, frame = known or probe_axes(self.map_of_features, shape, like=like)
         edges = tuple(self.front_end.row_edges_hz().tolist())
         return Geometry(freq, frame, edges, self.front_end.column_s(), n_samples / self.sample_rate)
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

@@ -31,12 +31,21 @@ def write_whole(path: Path, text: str) -> None:
     try:
         temporary.write_text(text, encoding="utf-8", newline="\n")
         temporary.replace(path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_card(folder: Path, summary: dict[str, Any], options: dict[str, Any]) -> None:
-    """Writes `README.md` and adds folds and scores to `config.json`."""
+    """Writes `README.md` and adds name, folds and scores to `config.json`.
+
+    Parameters
+    ----------
+    summary
+        What `fit_classifier` returned, and under `test` what `score_classifier` did.
+    options
+        Those of `earmark train classifier`; without a `name`, the model gets the folder's.
+    """
     test = summary.get("test")
     data = options["data"] if options["data"].startswith("scenes:") else Path(options["data"]).resolve().name
     learned, chosen, tested = _parts(options, data)

@@ -109,6 +109,7 @@ def fit_classifier(
     augmentation: AugmentConfig | None = None,
     front_end: LogMelConfig | None = None,
     progress: Progress | None = None,
+    resume_dir: Path | None = None,
 ) -> dict[str, Any]:
     """Trains on `training`, chooses the epoch by `selection`, and writes `config.json` and `model.safetensors`.
 
@@ -117,11 +118,14 @@ def fit_classifier(
     training, selection
         Labeled clips; no group may be in both.
     folder
-        Where the model, its checkpoint and its decoded clips (deleted at the end) go.
+        Where the model goes.
     clip_s
         Clips are cut or zero-padded to this many seconds in training.
     loop
         Its `batch_size` is lowered to the number of training clips where these are fewer.
+    resume_dir
+        Where decoded clips lie meanwhile, and a checkpoint of each epoch, from which a training that was killed goes
+        on to the same result; who names it removes it. By default `folder`, without what is removed at the end.
 
     Returns
     -------
@@ -133,7 +137,7 @@ def fit_classifier(
     DataError
         If clips are missing, groups are in both parts, labels do not fit the task, or no clip of a label can be read.
     MismatchError
-        If `folder` holds an unfinished training of other clips or with other settings.
+        If the checkpoint belongs to a training on other sounds or with other settings.
     """
     loop, augmentation = loop or LoopConfig(), augmentation or AugmentConfig()
     _check_parts(training, selection)
@@ -141,35 +145,42 @@ def fit_classifier(
     labels = tuple(sorted({label for clip in training for label in clip.labels}))
     features = LogMel(front_end)
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = [folder / f".decoded-{name}.safetensors" for name in ("training", "selection")]
+    working = resume_dir or folder
+    temporary = [working / f".decoded-{name}.safetensors" for name in ("training", "selection")]
     try:
         fit_set = decode(training, labels, features.sample_rate, clip_s, temporary[0])
         choose_set = decode(selection, labels, features.sample_rate, clip_s, temporary[1])
         _check_heard(fit_set, labels)
         loop = replace(loop, batch_size=min(loop.batch_size, len(fit_set.clips)))
-        summary = _train(fit_set, choose_set, folder, labels, task, clip_s, loop, augmentation, features, progress)
+        module, history = _trained(
+            fit_set, choose_set, working, task, clip_s, loop, augmentation, features, len(labels), progress
+        )
     finally:
         for path in temporary:
             path.unlink(missing_ok=True)
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    save_small(folder, module, features, labels, task, {"loop": asdict(loop), "augmentation": asdict(augmentation)})
+    if resume_dir is None:
+        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    best = max(history, key=lambda row: (row["score"], row["epoch"]))
+    summary = {"labels": labels, "epoch": best["epoch"], "score": best["score"], "history": history}
     return {**summary, "skipped": {**fit_set.skipped, **choose_set.skipped}}
 
 
-def _train(
+def _trained(
     fit_set: TrainingSet,
     choose_set: TrainingSet,
     folder: Path,
-    labels: tuple[str, ...],
     task: Task,
     clip_s: float,
     loop: LoopConfig,
     augmentation: AugmentConfig,
     features: LogMel,
+    n_labels: int,
     progress: Progress | None,
-) -> dict[str, Any]:
-    """Trains on decoded clips and writes the model; see `fit_classifier`."""
+) -> tuple[SmallCnn, list[dict[str, float]]]:
+    """Returns a network trained on decoded clips, and what each epoch came to; see `fit_classifier`."""
     with seeded_globals(loop.seed, 0):
-        module = SmallCnn(SmallCnnConfig(features.config.n_mels, len(labels)))
+        module = SmallCnn(SmallCnnConfig(features.config.n_mels, n_labels))
     history = train(
         module,
         lambda _epoch, generator: _shuffled(fit_set, loop.batch_size, generator),
@@ -180,17 +191,14 @@ def _train(
         folder=folder,
         progress=progress,
         settings={
-            "clips": _clips_sha256([*fit_set.clips, *choose_set.clips]),
+            "clips": [_clips_sha256(fit_set), _clips_sha256(choose_set)],
             "task": task,
             "clip_s": clip_s,
             "augmentation": asdict(augmentation),
             "front_end": features.to_dict(),
         },
     )
-    best = max(history, key=lambda row: (row["score"], row["epoch"]))
-    summary = {"labels": labels, "epoch": best["epoch"], "score": best["score"], "history": history}
-    save_small(folder, module, features, labels, task, {"loop": asdict(loop), "augmentation": asdict(augmentation)})
-    return summary
+    return module, history
 
 
 def save_small(
@@ -287,10 +295,13 @@ def _validate(module: SmallCnn, front_end: LogMel, data: TrainingSet, task: Task
     return {"score": score(predict_all(module, front_end, data), data.labels)}
 
 
-def _clips_sha256(clips: Sequence[Clip]) -> str:
-    """Returns the sha256 of the clips' ids, cuts and labels, in order."""
-    about = [(clip.id, clip.start_s, clip.end_s, clip.labels) for clip in clips]
-    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+def _clips_sha256(data: TrainingSet) -> str:
+    """Returns the sha256 of the clips' ids, cuts, labels and samples, in order."""
+    about = [(clip.id, clip.start_s, clip.end_s, clip.labels) for clip in data.clips]
+    digest = hashlib.sha256(json.dumps(about).encode())
+    for row in data.samples:
+        digest.update(np.ascontiguousarray(row).tobytes())
+    return digest.hexdigest()
 
 
 def _check_labels(clips: Sequence[Clip], task: Task) -> None:

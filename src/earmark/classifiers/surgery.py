@@ -1,12 +1,18 @@
 """Context managers that look into a module, or change it for a moment, and always restore it."""
 
+import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
+
+#: One pass at a time: mode, hooks and the global generators are shared by all threads of a process.
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @contextmanager
@@ -14,26 +20,69 @@ def at_rest(*modules: nn.Module) -> Iterator[None]:
     """Puts modules in eval mode, their parameters without gradient, and restores both, and global random state.
 
     Every forward pass of earmark runs inside this block, so that a user's module is afterwards what it was: mode of
-    each submodule, `requires_grad` of each parameter, and the global generator, also after an error.
+    each submodule, `requires_grad` of each parameter, and the global generators of torch, numpy and Python, also after
+    an error. Inside, autocast is off: a module runs in its own precision wherever it is called. Threads take turns.
     """
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    grads = [(parameter, parameter.requires_grad) for module in modules for parameter in module.parameters()]
-    devices = sorted({p.device.index or 0 for p, _ in grads if p.device.type == "cuda"})
+    with _ONE_AT_A_TIME:
+        modes = [(part, part.training) for module in modules for part in module.modules()]
+        parameters = [parameter for module in modules for parameter in module.parameters()]
+        learned = [parameter for parameter in parameters if parameter.requires_grad]
+        devices = sorted({p.device.index or 0 for p in parameters if p.device.type == "cuda"})
+        with _same_chance(devices), own_precision():
+            try:
+                for part, training in modes:
+                    if training:
+                        part.training = False
+                for parameter in learned:
+                    parameter.requires_grad_(False)
+                yield
+            finally:
+                for part, training in modes:
+                    if part.training is not training:
+                        part.training = training
+                for parameter in learned:
+                    parameter.requires_grad_(True)
+
+
+@contextmanager
+def _same_chance(devices: list[int]) -> Iterator[None]:
+    """Restores the global generators: torch's on the CPU and on these GPUs, numpy's and Python's."""
+    python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=devices):
         try:
-            for part, training in modes:
-                if training:
-                    part.training = False
-            for parameter, wanted in grads:
-                if wanted:
-                    parameter.requires_grad_(False)
             yield
         finally:
-            for part, training in modes:
-                part.training = training
-            for parameter, wanted in grads:
-                if wanted:
-                    parameter.requires_grad_(True)
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+@contextmanager
+def own_precision() -> Iterator[None]:
+    """Switches autocast off, so that numbers do not depend on where earmark is called."""
+    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        yield
+
+
+@contextmanager
+def plain_floats() -> Iterator[None]:
+    """Makes new tensors float32 on the CPU and traceable, whatever the user's defaults are; restores these."""
+    dtype = torch.get_default_dtype()
+    with torch.inference_mode(False), torch.device("cpu"):
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+
+
+@contextmanager
+def traceable() -> Iterator[None]:
+    """Switches gradients off, and a user's `torch.inference_mode` too: its tensors can never be traced afterwards.
+
+    What is probed once and kept is computed inside.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """`wrap`: any torch module becomes a classifier that can be explained."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, get_args
 
 from torch import nn
 
@@ -10,6 +10,7 @@ from ..types import Task
 from .base import Classifier, FeatureAxes, MapAxes
 from .front_ends import FrontEnd
 from .heads import HeadFunction
+from .promises import check_module
 
 
 def wrap(
@@ -54,11 +55,19 @@ def wrap(
     Raises
     ------
     ModelError
-        If a layer is missing, shapes do not fit, labels are not unique, or logits are not one per label.
+        If a layer is missing, shapes do not fit, labels are not unique, logits are not one per label, or the module
+        is in half precision, has lazy layers, or was made inside `torch.inference_mode`.
     """
-    labels = tuple(str(label) for label in labels)
-    if len(set(labels)) != len(labels) or not labels:
-        raise ModelError(f"Labels must be unique and at least one, got {len(labels)} with duplicates or none.")
+    check_module(module)
+    labels = checked_labels(labels)
+    for option, value, kind in (
+        ("task", task, Task),
+        ("map_axes", map_axes, MapAxes),
+        ("feature_axes", feature_axes, FeatureAxes),
+    ):
+        if value not in get_args(kind):
+            raise ModelError(f"{option} is one of {', '.join(get_args(kind))}, got {value!r}; choose one of these.")
+    check_threshold(threshold)
     if not isinstance(front_end, FrontEnd):
         raise ModelError(
             f"front_end is a {type(front_end).__name__}, an earmark FrontEnd was expected; use LogMel, or subclass "
@@ -80,3 +89,33 @@ def wrap(
     front_end.to(classifier.device)
     _ = classifier.head  # runs the chain once, so that a misfit is said here and not later
     return classifier
+
+
+def checked_labels(labels: Iterable[object]) -> tuple[str, ...]:
+    """Returns label names; refuses one string, none, and duplicates.
+
+    Raises
+    ------
+    ModelError
+        If there is one of these.
+    """
+    if isinstance(labels, str):
+        raise ModelError(f"Labels are a sequence of names, got the one string {labels!r}; write [{labels!r}].")
+    names = tuple(str(label) for label in labels)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or not names:
+        got = f"{', '.join(map(repr, twice[:5]))} more than once" if twice else "none"
+        raise ModelError(f"Labels must be unique and at least one, got {got}; name each logit differently.")
+    return names
+
+
+def check_threshold(threshold: object) -> None:
+    """Refuses a decision threshold that is no probability.
+
+    Raises
+    ------
+    ModelError
+        If it is none.
+    """
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+        raise ModelError(f"A threshold is a probability from 0 to 1, got {threshold!r}; change it.")

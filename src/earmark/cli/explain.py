@@ -3,19 +3,23 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError
+from .. import disk
+from ..audio.names import printable
+from ..errors import InputError, OutputError
 from .options import command, save_params, say
 from .progress import progress
 
 if TYPE_CHECKING:
     from ..explainers.base import Explainer
-    from ..explanation import Explanation
+    from ..run.known import Found
     from ..types import Clip
 
 MAX_SECONDS = 30.0
@@ -42,41 +46,109 @@ def explain(
     end: Annotated[float | None, typer.Option(help="End of the part to explain, in seconds.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the explanation(s).")] = None,
     strict: Annotated[bool, typer.Option(help="Exit with code 2 if any input failed.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Make again what is there already.")] = False,
     device: Annotated[str, typer.Option(help="Where the model runs.")] = "cpu",
     seed: Annotated[int, typer.Option(help="For methods that draw at random; APEX does not.")] = 0,
 ) -> dict[str, Any]:
-    """Explain what a classifier heard in each clip: a page, sounds, tables and exact values."""
-    from ..audio.files import read
-    from ..classifiers.load import load_classifier
-    from ..explainers.load import embedded_folder, load_explainer
-    from ..types import Clip
+    """Explain what a classifier heard in each clip: a page, sounds, tables and exact values.
+
+    Clips whose explanation is there already, of the same sound and with the same settings, are not explained again.
+    """
+    from ..store.filling import only_one
 
     found = named_sounds(inputs)
     out = out or Path(f"{inputs[0].stem or 'clips'}-explained")
-    model = load_classifier(classifier, device=device)
+    places = [(path, out if len(found) == 1 else out / name) for path, name in found]
     options = {"top": top, "mode": mode, "basis": basis, "prototypes": prototypes}
+    asked = {"target": target, "against": against, "start": start, "end": end, "device": device, "seed": seed}
+    with only_one(out):
+        job = _job(classifier, explainer, bank_folders(bank_audio), options, asked, fresh)
+        with progress("explaining") as report:
+            for index, (path, folder) in enumerate(places):
+                job.explain(path, folder, f"{index} of {len(places)} clips were explained")
+                report(index + 1, len(places))
+        if job.done:
+            save_params(out, "explain", {**_given(locals(), inputs), **options})
+    if job.n_known:
+        say(f"{job.n_known} of {len(places)} were there already")
+    if job.done:
+        say(f"open {job.done[0]['page']}" if len(job.done) == 1 else f"{len(job.done)} explanations in {out}")
+    code = 2 if not job.done or (strict and job.failed) else 0
+    return {"explained": job.done, "failed": job.failed, "exit_code": code}
+
+
+@dataclass
+class _Job:
+    """What all clips of a run share, and what has come of them so far."""
+
+    method: "Explainer"
+    settings: str  # the hash of all that explanations depend on beside the sound
+    target: str | None
+    against: str | None
+    part: tuple[float | None, float | None]
+    fresh: bool
+    done: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+    n_known: int = 0
+
+    def explain(self, path: Path, folder: Path, so_far: str) -> None:
+        """Explains one clip, unless it is explained already; a disk that takes nothing more ends the run."""
+        try:
+            self.done.append({"input": str(path), **self._entry(path, folder)})
+        except OutputError as error:
+            raise OutputError(f"{error} So far, {so_far}; these are kept.") from error
+        except (InputError, OSError) as error:
+            self.failed.append({"input": str(path), "error": str(error)})
+            say(f"earmark: {error}")
+
+    def _entry(self, path: Path, folder: Path) -> dict[str, Any]:
+        from ..audio.files import read
+        from ..run.known import known, made_from
+        from ..types import Clip
+
+        began = time.perf_counter()
+        made = made_from(path, self.settings) if path.is_file() else {}
+        with _writing():
+            there = known(folder, made)
+        if there and not self.fresh:
+            self.n_known += 1
+            return _known_entry(folder, there, began)
+        clip = Clip(path.name, read(path, *self.part, max_duration_s=MAX_SECONDS))
+        return write_explanations(self.method, clip, folder, self.target, self.against, part=self.part, made_from=made)
+
+
+def _job(
+    classifier: str,
+    explainer: str | None,
+    bank_audio: tuple[str, ...],
+    options: dict[str, Any],
+    asked: dict[str, Any],
+    fresh: bool,
+) -> _Job:
+    """Loads what is needed to explain."""
+    from ..classifiers.load import load_classifier
+    from ..explainers.load import embedded_folder, explainer_folder, load_explainer
+    from ..run.known import bank_state, settings_key
+
+    model = load_classifier(classifier, device=asked["device"])
     chosen = explainer or embedded_folder("apex", model) or "apex"
-    method = load_explainer(chosen, classifier=model, bank_audio=bank_folders(bank_audio), **options)
+    method = load_explainer(chosen, classifier=model, bank_audio=bank_audio, **options)
     if model.head.notice:
         say(model.head.notice)
-    done: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
-    with progress("explaining") as report:
-        for index, (path, name) in enumerate(found):
-            folder = out if len(found) == 1 else out / name
-            try:
-                waveform = read(path, start, end, max_duration_s=MAX_SECONDS)
-                clip = Clip(path.name, waveform)
-                written = write_explanations(method, clip, folder, target, against, part=(start, end))
-                done.append({"input": str(path), **written})
-            except (InputError, OSError) as error:
-                failed.append({"input": str(path), "error": str(error)})
-                say(f"earmark: {error}")
-            report(index + 1, len(found))
-    if done:
-        save_params(out, "explain", {**_given(locals(), inputs), **options})
-        say(f"open {done[0]['page']}" if len(done) == 1 else f"{len(done)} explanations in {out}")
-    return {"explained": done, "failed": failed, "exit_code": 2 if not done or (strict and failed) else 0}
+    fitted = explainer_folder(chosen, model) or str(chosen)
+    settings = settings_key(model, fitted, {**options, **asked, "bank_audio": bank_state(bank_audio)})
+    return _Job(method, settings, asked["target"], asked["against"], (asked["start"], asked["end"]), fresh)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Turns what a full or unwritable disk raises into one kind of error."""
+    try:
+        yield
+    except Exception as error:
+        if refused := disk.problem(error):
+            raise OutputError(refused) from error
+        raise
 
 
 def write_explanations(
@@ -87,6 +159,7 @@ def write_explanations(
     against: str | None = None,
     *,
     part: tuple[float | None, float | None] = (None, None),
+    made_from: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Writes one folder, or one per label where a multi-label classifier heard several, and says what was heard."""
     from ..store.explanations import save_explanations
@@ -96,16 +169,35 @@ def write_explanations(
         explanations = method.explain_all(clip)
     else:
         explanations = [method.explain(clip, target, against=against)]
-    folders = save_explanations([explanation.of_part(*part) for explanation in explanations], folder)
+    with _writing():
+        parts = [explanation.of_part(*part) for explanation in explanations]
+        folders = save_explanations(parts, folder, made_from=made_from)
     first = explanations[0]
     if first.provenance.resampled_from:
         say(f"{clip.id}: resampled from {first.provenance.resampled_from} to {first.grid.sample_rate} Hz")
+    told = [
+        (e.target.label, place, [r.to_dict() for r in e.regions()])
+        for e, place in zip(explanations, folders, strict=True)
+    ]
+    return _entry(folder, first.prediction.top(1)[0], told, began)
+
+
+def _known_entry(folder: Path, there: "Found", began: float) -> dict[str, Any]:
+    """Returns what is said of a clip that was explained before."""
+    told = [(about["target"]["label"], place, about["regions"]) for place, about in there]
+    return _entry(folder, there[0][1]["prediction"], told, began)
+
+
+def _entry(
+    folder: Path, heard: dict[str, Any], told: list[tuple[str, Path, list[dict[str, Any]]]], began: float
+) -> dict[str, Any]:
+    """Returns what is said of a clip: the label put first, and each explanation's target, folder and regions."""
     return {
         "folder": str(folder),
         "page": str(folder / "index.html"),
-        "label": first.prediction.label,
-        "prob": float(first.prediction.probs.max()),
-        "explanations": [_summary(e, place) for e, place in zip(explanations, folders, strict=True)],
+        "label": heard["label"],
+        "prob": heard["prob"],
+        "explanations": [{"target": label, "folder": str(at), "regions": regions} for label, at, regions in told],
         "seconds": round(time.perf_counter() - began, 3),
     }
 
@@ -130,7 +222,7 @@ def named_sounds(inputs: list[Path]) -> list[tuple[Path, str]]:
         numbered = (relative.with_name(f"{relative.name}-{n}") for n in count(2))
         name = next(name for name in chain((wanted, relative), numbered) if _key(name) not in taken)
         taken.add(_key(name))
-        named.append((path, name.as_posix()))
+        named.append((path, printable(name.as_posix())))
     return named
 
 
@@ -159,14 +251,6 @@ def bank_folders(given: list[Path] | None) -> tuple[str, ...]:
 
     from_environment = [os.environ["EARMARK_DATA"]] if os.environ.get("EARMARK_DATA") else []
     return (*(str(p) for p in given or ()), *from_environment)
-
-
-def _summary(explanation: "Explanation", folder: Path) -> dict[str, Any]:
-    return {
-        "target": explanation.target.label,
-        "folder": str(folder),
-        "regions": [region.to_dict() for region in explanation.regions()],
-    }
 
 
 def _given(values: dict[str, Any], inputs: list[Path]) -> dict[str, Any]:

@@ -1,13 +1,18 @@
 """`earmark fit`: train an explainer on a frozen classifier."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..explainers.apex.config import ApexConfig
 from .options import command, save_params, say, with_config
 from .progress import progress
+
+if TYPE_CHECKING:
+    from ..classifiers.base import Classifier
+    from ..types import Clip
 
 app = typer.Typer(no_args_is_help=True, help="Fit an explainer to a classifier, which is not changed.")
 
@@ -30,7 +35,7 @@ def apex(
 ) -> dict[str, Any]:
     """Learn a basis of pure channels and collect their prototypes."""
     from ..classifiers.load import load_classifier
-    from ..explainers.apex.fit import fit_apex
+    from ..store.filling import only_one
     from .datasets import clips_of, data_name, groups_of, say_groups
 
     model = load_classifier(classifier, device=device)
@@ -40,20 +45,7 @@ def apex(
     clips = clips_of(data, folds, label_column, group_column, config.seed)
     say(f"{len(clips)} clips, a share of {config.held_out:g} held out by group")
     say_groups(data, clips, group_column)
-    with progress("fitting") as report:
-        explainer = fit_apex(
-            model,
-            clips,
-            config,
-            cache_dir=cache or out / ".cache",
-            cache_gb=cache_gb,
-            resume_dir=out / ".resume",
-            progress=report,
-        )
-    groups = groups_of(data, clips, group_column)
-    explainer.diagnostics |= {"data": data_name(data), "folds": folds, "group_column": groups}
-    explainer.save(out)
-    clear_working_files(out)
+    about = {"data": data_name(data), "folds": folds, "group_column": groups_of(data, clips, group_column)}
     options = {
         "data": data,
         "classifier": classifier,
@@ -65,9 +57,37 @@ def apex(
         "device": device,
         **config.to_dict(),
     }
-    save_params(out, "fit apex", options)
+    with only_one(out):
+        diagnostics = _fit(model, clips, config, out, cache or out / ".cache", cache_gb, about, options)
     say(f"explainer in {out}")
-    return {"folder": str(out), "diagnostics": explainer.diagnostics}
+    return {"folder": str(out), "diagnostics": diagnostics}
+
+
+def _fit(
+    model: "Classifier",
+    clips: "Sequence[Clip]",
+    config: ApexConfig,
+    out: Path,
+    cache: Path,
+    cache_gb: float,
+    about: dict[str, Any],
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Fits into a folder, going on from what a killed fit left there, and returns the diagnostics."""
+    from ..explainers.apex.fit import fit_apex
+    from ..store.filling import filling
+
+    resume = out / ".resume"
+    with progress("fitting") as report:
+        explainer = fit_apex(
+            model, clips, config, cache_dir=cache, cache_gb=cache_gb, resume_dir=resume, progress=report
+        )
+    explainer.diagnostics |= about
+    with filling(out, "config.json", ("bank", "bank-identity", "pictures.safetensors")) as part:
+        explainer.save(part)
+        save_params(part, "fit apex", options)
+    clear_working_files(out)
+    return explainer.diagnostics
 
 
 def own_folds(card: dict[str, Any], data: str, folds: str | None) -> str | None:
@@ -93,7 +113,10 @@ def own_folds(card: dict[str, Any], data: str, folds: str | None) -> str | None:
 
 
 def clear_working_files(out: Path) -> None:
-    """Removes the feature cache and checkpoints of a finished fit inside its own folder."""
+    """Removes the feature cache and checkpoints of a finished fit inside its own folder.
+
+    Checkpoints go last, so that a kill in between costs nothing.
+    """
     import shutil
 
     for name in (".cache", ".resume"):

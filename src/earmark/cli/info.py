@@ -38,7 +38,12 @@ def info(
     described = (("explanation.json", _explanation), ("explanations.json", _explanations), ("bank.json", _bank))
     for name, describe in described:
         if (folder / name).is_file():
-            return describe(json.loads((folder / name).read_text()))
+            try:
+                return describe(json.loads((folder / name).read_text(encoding="utf-8")))
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                raise InputError(
+                    f"{folder / name} is damaged ({type(error).__name__}: {error}); make it again."
+                ) from error
     found = classifier_folder(name_or_path)
     if found is None:
         raise InputError(
@@ -46,7 +51,7 @@ def info(
             f"classifier ({', '.join(embedded_names())})."
         )
     about = json.loads((found / "config.json").read_text())
-    return _apex(about) if about.get("kind") == "apex" else _classifier(found)
+    return _apex(about, found) if about.get("kind") == "apex" else _classifier(found)
 
 
 def _classifier(folder: Path) -> dict[str, Any]:
@@ -69,19 +74,37 @@ def _classifier(folder: Path) -> dict[str, Any]:
     return result
 
 
-def _apex(about: dict[str, Any]) -> dict[str, Any]:
+def _apex(about: dict[str, Any], folder: Path) -> dict[str, Any]:
+    bank = folder / "bank" / "bank.json"
+    figures = _figures(json.loads(bank.read_text(encoding="utf-8"))) if bank.is_file() else {}
     return {
         "what": "explainer (apex)",
         "classifier": about["classifier"],
         "fingerprint": about["fingerprint"],
         "view": about["config"]["view"],
         "form": about["config"]["form"],
+        "bank": figures,
         "diagnostics": about["diagnostics"],
     }
 
 
 def _bank(about: dict[str, Any]) -> dict[str, Any]:
-    return {"what": "prototype bank", **{k: v for k, v in about.items() if not isinstance(v, list | dict)}}
+    plain = {k: v for k, v in about.items() if not isinstance(v, list | dict)}
+    return {"what": "prototype bank", **plain, **_figures(about)}
+
+
+def _figures(about: dict[str, Any]) -> dict[str, Any]:
+    """Returns the key figures of a bank; `earmark bank` tells the rest."""
+    purity = about["class_purity"]
+    return {
+        "n_clips": about["n_clips"],
+        "n_prototypes": about["n_prototypes"],
+        "clips_per_label": dict(zip(about.get("class_labels", ()), about.get("class_counts", ()), strict=True)),
+        "mean_class_purity": round(sum(purity) / max(len(purity), 1), 4),
+        "n_channels_of_one_label": sum(value == 1 for value in purity),
+        "n_dead": len(about["dead"]),
+        "n_duplicates": len(about["duplicates"]),
+    }
 
 
 def _explanation(about: dict[str, Any]) -> dict[str, Any]:

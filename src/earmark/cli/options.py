@@ -15,7 +15,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from ..errors import EarmarkError, InputError
+from .. import disk
+from ..errors import EarmarkError, InputError, OutputError
 
 Command = Callable[..., dict[str, Any]]
 
@@ -95,6 +96,8 @@ def save_params(folder: Path, name: str, options: dict[str, Any]) -> None:
 
 
 def _report(error: Exception, as_json: bool) -> int:
+    if refused := None if isinstance(error, EarmarkError) else disk.problem(error):
+        error = OutputError(refused)
     code = error.exit_code if isinstance(error, EarmarkError) else 1
     text = str(error) if isinstance(error, EarmarkError) else f"{type(error).__name__}: {error}"
     say(f"earmark: {text}" if code == 2 else f"earmark: {text}\nRun again with --debug for the traceback.")

@@ -3,9 +3,11 @@
 import typer
 
 from . import fit, train
+from .bank import bank
 from .demo import demo
 from .explain import explain
 from .info import info
+from .report import report
 from .verify import verify
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True)
@@ -15,6 +17,8 @@ app.add_typer(fit.app, name="fit")
 app.add_typer(train.app, name="train")
 app.command("verify")(verify)
 app.command("info")(info)
+app.command("bank")(bank)
+app.command("report")(report)
 
 
 @app.callback()

@@ -1,13 +1,17 @@
 """`earmark train`: small models of one's own."""
 
+import shutil
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ..training.config import AugmentConfig, LoopConfig
 from .options import command, save_params, say, with_config
 from .progress import progress
+
+if TYPE_CHECKING:
+    from .datasets import Split
 
 app = typer.Typer(no_args_is_help=True, help="Train a small model.")
 
@@ -33,30 +37,13 @@ def classifier(
 ) -> dict[str, Any]:
     """Train a compact CNN on labeled clips, choose its epoch on held-out clips, test it on others."""
     from ..classifiers.card import write_card
-    from ..classifiers.fit import fit_classifier, score_classifier
+    from ..store.filling import filling, only_one
     from .datasets import say_groups, training_clips
 
     split = training_clips(data, folds, select_folds, test_folds, label_column, group_column, loop.seed)
     task: Literal["multilabel", "multiclass"] = "multilabel" if multilabel else "multiclass"
     say(f"{len(split.training)} clips to learn from, {len(split.selection)} to choose, {len(split.test)} to test")
     say_groups(data, [*split.training, *split.selection, *split.test], group_column)
-    with progress("training") as report:
-        summary = fit_classifier(
-            split.training,
-            split.selection,
-            out,
-            task=task,
-            clip_s=clip_s,
-            loop=loop,
-            augmentation=augmentation,
-            progress=report,
-        )
-    _say_skipped(summary["skipped"])
-    if split.test:
-        with progress("testing"):
-            summary["test"] = score_classifier(out, split.test, clip_s)
-        _say_skipped(summary["test"].pop("skipped", {}), summary["skipped"])
-        say(f"test: {summary['test']}")
     options = {
         "data": data,
         "folds": folds,
@@ -70,10 +57,32 @@ def classifier(
         **vars(loop),
         **vars(augmentation),
     }
-    write_card(out, summary, options)
-    save_params(out, "train classifier", options)
+    with only_one(out):
+        with filling(out, "config.json", ("README.md",)) as part:
+            training = {"task": task, "clip_s": clip_s, "loop": loop, "augmentation": augmentation}
+            summary = _train(split, part, out / ".resume", training)
+            write_card(part, summary, {**options, "name": name or out.resolve().name})
+            save_params(part, "train classifier", options)
+        shutil.rmtree(out / ".resume", ignore_errors=True)
     say(f"model in {out}")
     return {"folder": str(out), **summary}
+
+
+def _train(split: "Split", folder: Path, resume: Path, training: dict[str, Any]) -> dict[str, Any]:
+    """Trains and tests a model, going on from what a killed training left, and returns what came of it."""
+    from ..classifiers.fit import fit_classifier, score_classifier
+
+    with progress("training") as report:
+        summary = fit_classifier(
+            split.training, split.selection, folder, **training, progress=report, resume_dir=resume
+        )
+    _say_skipped(summary["skipped"])
+    if split.test:
+        with progress("testing"):
+            summary["test"] = score_classifier(folder, split.test, training["clip_s"])
+        _say_skipped(summary["test"].pop("skipped", {}), summary["skipped"])
+        say(f"test: {summary['test']}")
+    return summary
 
 
 def _say_skipped(skipped: dict[str, str], so_far: dict[str, str] | None = None) -> None:

@@ -1,6 +1,7 @@
 """One large array in a safetensors file, written row by row through a memory map."""
 
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -18,4 +19,6 @@ def create(path: Path, shape: tuple[int, ...], dtype: str = "F32", name: str = "
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
         file.truncate(8 + len(header) + size)
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and the end of the process when mapped
+            os.posix_fallocate(file.fileno(), 0, 8 + len(header) + size)
     return np.memmap(path, _DTYPES[dtype], "r+", 8 + len(header), shape)

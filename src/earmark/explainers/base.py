@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from ..audio.files import load_clip
 from ..audio.waveform import Waveform
 from ..classifiers.base import Classifier
+from ..classifiers.surgery import own_precision
 from ..errors import TargetError
 from ..explanation import Evidence, Explanation, Provenance
 from ..types import Clip, Logits, Prediction, Samples, ScoreFunction, Target, resolve_target
@@ -43,6 +44,7 @@ class Explainer(ABC, Generic[State]):
     scores: ClassVar[tuple[ScoreFunction, ...]] = ("logit",)
     classifier: Classifier
 
+    @own_precision()
     def explain(
         self,
         clip: Waveform | Clip,
@@ -76,6 +78,7 @@ class Explainer(ABC, Generic[State]):
         resolved = resolve_target(target, prediction, against=against)
         return _told(self._explanation(waveform, samples, done, prediction, resolved), clip, name)
 
+    @own_precision()
     def explain_all(self, clip: Waveform | Clip, *, name: str | None = None) -> list[Explanation]:
         """Explains every label that counts as present, with one forward pass."""
         waveform = clip if isinstance(clip, Waveform) else load_clip(clip)
@@ -86,6 +89,7 @@ class Explainer(ABC, Generic[State]):
         explanations = [self._explanation(waveform, samples, done, prediction, t) for t in targets]
         return [_told(explanation, clip, name) for explanation in explanations]
 
+    @own_precision()
     def evidence(self, samples: Samples, targets: list[Target | None]) -> list[Evidence]:
         """Returns the evidence for a batch of equally long clips: one forward pass, one target for each clip."""
         done = self._forward(samples)
@@ -93,7 +97,17 @@ class Explainer(ABC, Generic[State]):
         resolved = [resolve_target(t, p) for t, p in zip(targets, predictions, strict=True)]
         for target in resolved:
             self._check(target)
-        return [self._evidence(done, i, t, samples.shape[-1]) for i, t in enumerate(resolved)]
+        return self._evidences(done, resolved, samples.shape[-1])
+
+    @classmethod
+    def ready(cls, classifier: Classifier, **options: Any) -> "Explainer":
+        """Returns the method for a classifier, where it needs no fitting; options are its settings by name."""
+        return cls(classifier, **options)  # type: ignore[call-arg]
+
+    @classmethod
+    def fits(cls, classifier: Classifier) -> str | None:
+        """Returns a sentence why the method does not apply to a classifier, or `None` where it does."""
+        return None
 
     def _explanation(
         self, waveform: Waveform, samples: Samples, done: Pass[State], prediction: Prediction, target: Target
@@ -128,6 +142,10 @@ class Explainer(ABC, Generic[State]):
     def _evidence(self, done: Pass[State], index: int, target: Target, n_samples: int) -> Evidence:
         """Returns the evidence for one clip of the batch."""
 
+    def _evidences(self, done: Pass[State], targets: list[Target], n_samples: int) -> list[Evidence]:
+        """Returns the evidence for each clip of the batch; methods that can do them all at once override it."""
+        return [self._evidence(done, index, target, n_samples) for index, target in enumerate(targets)]
+
     @abstractmethod
     def _config(self) -> dict[str, Any]:
         """Returns the settings, as plain JSON values."""
@@ -143,5 +161,19 @@ class Explainer(ABC, Generic[State]):
 def _told(explanation: Explanation, clip: Waveform | Clip, name: str | None) -> Explanation:
     """Returns the explanation with the clip's name, and the part of its source that the clip is."""
     if isinstance(clip, Waveform):
-        return explanation.renamed(name or "clip")
-    return explanation.renamed(name or clip.id).of_part(clip.start_s, clip.end_s)
+        return explanation.renamed(printable(name or "clip"))
+    return explanation.renamed(printable(name or clip.id)).of_part(clip.start_s, clip.end_s)
+
+
+def printable(name: str) -> str:
+    """Returns a clip's name as it can be shown and stored.
+
+    File names may hold line breaks, characters that turn the order of text around, and bytes that are no text; each
+    becomes the replacement character, so that nobody takes `gpj.exe` for `exe.jpg`.
+
+    Examples
+    --------
+    >>> printable("yard" + chr(0x202E) + "gpj.wav") == "yard" + chr(0xFFFD) + "gpj.wav"
+    True
+    """
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)

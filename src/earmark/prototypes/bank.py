@@ -138,6 +138,11 @@ class PrototypeBank:
         Channels with purity below 0.1, or that no clip excites.
     duplicates
         Pairs of channels that are active together throughout.
+    class_labels, class_counts
+        The labels that the clips carry, sorted, and how many clips carry each.
+    class_means
+        `[label, channel]`, float64: the mean over these clips of the pooled vector `U GAP(Z)`, in the basis; `None` in
+        a bank of an earlier version.
     notes
         How many channels fell short of prototypes, and the ids of broken clips.
     """
@@ -154,6 +159,9 @@ class PrototypeBank:
     purity: tuple[float, ...] = field(default=(), repr=False)
     dead: tuple[int, ...] = ()
     duplicates: tuple[tuple[int, int], ...] = ()
+    class_labels: tuple[str, ...] = ()
+    class_counts: tuple[int, ...] = ()
+    class_means: Float[Tensor, "label channel"] | None = field(default=None, repr=False)
     notes: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -187,7 +195,7 @@ class PrototypeBank:
         """
         if classifier.fingerprint != self.fingerprint:
             raise MismatchError(
-                f"This prototype bank was made for a classifier with fingerprint {self.fingerprint[:12]}, and "
+                f"This prototype bank was made for a classifier with fingerprint {str(self.fingerprint)[:12]}, and "
                 f"{classifier.name} has {classifier.fingerprint[:12]}; fit APEX to this classifier."
             )
         if U is not None and basis_hash(U) != self.basis_sha256:
@@ -224,6 +232,8 @@ def save_bank(bank: PrototypeBank, folder: str | Path) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {"vectors": bank.vectors.contiguous(), "purity": torch.tensor(bank.purity, dtype=torch.float64)}
+    if bank.class_means is not None:
+        tensors["class_means"] = bank.class_means.contiguous()
     _written(folder / "tensors.safetensors", lambda path: save_file(tensors, path))
     _written(folder / "prototypes.parquet", lambda path: pq.write_table(_table(bank.prototypes), path))
     text = json.dumps(_about(bank), indent=2) + "\n"
@@ -286,6 +296,8 @@ def _about(bank: PrototypeBank) -> dict[str, Any]:
         "duplicates": [list(pair) for pair in bank.duplicates],
         "class_purity": list(bank.class_purity),
         "class_histograms": list(bank.class_histograms),
+        "class_labels": list(bank.class_labels),
+        "class_counts": list(bank.class_counts),
     }
 
 
@@ -295,6 +307,9 @@ def _from_parts(
     rules = BankRules(**{name: about[name] for name in BankRules.__dataclass_fields__})
     if len(rows) != len(tensors["vectors"]):
         raise ValueError(f"{len(rows)} rows and {len(tensors['vectors'])} vectors")
+    labels, means = tuple(about.get("class_labels", ())), tensors.get("class_means")
+    if means is not None and means.shape != (len(labels), about["n_channels"]):
+        raise ValueError(f"class means of shape {tuple(means.shape)} for {len(labels)} labels")
     return PrototypeBank(
         prototypes=tuple(Prototype.from_dict(row) for row in rows),
         vectors=tensors["vectors"],
@@ -304,6 +319,9 @@ def _from_parts(
         class_purity=tuple(about["class_purity"]),
         dead=tuple(about["dead"]),
         duplicates=tuple((first, second) for first, second in about["duplicates"]),
+        class_labels=labels,
+        class_counts=tuple(about.get("class_counts", ())),
+        class_means=means,
         **{name: about[name] for name in ("fingerprint", "basis_sha256", "n_channels", "n_clips", "notes")},
     )
 

@@ -20,10 +20,10 @@ from ..classifiers.geometry import Geometry
 from ..types import Clip, Region, View
 from .bank import BankRules, Basis, Prototype, PrototypeBank, Sign, basis_hash
 from .cache import ScannedClips
-from .topk import Top
+from .scan import strongest_and_weakest
 
 DEAD_PURITY = 0.1  # below it, a channel shows something else where it is strongest
-SCORE_CHUNK = 4096  # clips scored at a time
+MEAN_CHUNK = 4096  # clips whose pooled vectors are averaged at a time
 
 _Cell = tuple[int | None, int | None]
 
@@ -90,6 +90,7 @@ def build_bank(
     picks, notes = _choose(scanned, U, rules)
     found = _located(picks, locate)
     names = relative_paths(scanned.clips)
+    labels, counts, means = class_means(scanned)
     bank = PrototypeBank(
         prototypes=tuple(
             _prototype(pick, scanned, names, at, classifier, rules.view) for pick, at in zip(picks, found, strict=True)
@@ -101,6 +102,9 @@ def build_bank(
         n_channels=len(U),
         n_clips=len(scanned),
         duplicates=tuple(duplicates),
+        class_labels=labels,
+        class_counts=counts,
+        class_means=means @ U.double().T.to(means),
         notes={**notes, "broken": list(scanned.broken)},
     )
     return _summarized(bank)
@@ -182,16 +186,38 @@ def relative_paths(clips: Iterable[Clip]) -> dict[str, str]:
     return {name: path.absolute().relative_to(root).as_posix() for name, path in files.items()}
 
 
+def class_means(scanned: ScannedClips) -> tuple[tuple[str, ...], tuple[int, ...], Float[Tensor, "label channel"]]:
+    """Returns the labels of clips, sorted, how many clips carry each, and the mean of their pooled vectors.
+
+    A clip with several labels counts for each. Means are float64, in the model's own basis, taken in one pass over
+    `MEAN_CHUNK` clips at a time.
+    """
+    counts = Counter(label for clip in scanned.clips for label in set(clip.labels))
+    labels = tuple(sorted(counts))
+    rows = {label: row for row, label in enumerate(labels)}
+    sums: Tensor | None = None
+    for positions, vectors in scanned.blocks():
+        for part, pooled in zip(positions.split(MEAN_CHUNK), vectors.split(MEAN_CHUNK), strict=True):
+            carries = torch.zeros(len(labels), len(pooled), dtype=torch.float64)
+            for column, position in enumerate(part.tolist()):
+                carries[[rows[label] for label in scanned.clips[position].labels], column] = 1
+            more = carries @ pooled.double()
+            sums = more if sums is None else sums + more
+    assert sums is not None  # there is at least one clip
+    n_clips = tuple(counts[label] for label in labels)
+    return labels, n_clips, sums / torch.tensor(n_clips, dtype=torch.float64)[:, None]
+
+
 def _choose(scanned: ScannedClips, U: Basis, rules: BankRules) -> tuple[list[_Pick], dict[str, Any]]:
     """Returns what is kept of each channel's candidates, and how often less than asked for was left."""
-    strongest, weakest = _candidates(scanned, U, rules)
+    strongest, weakest = strongest_and_weakest(scanned, U, rules.size * rules.candidates, rules.selection)
     groups = [group_of(clip) for clip in scanned.clips]
     picks: list[_Pick] = []
     short = Counter[str]()
     for channel in range(len(U)):
-        best = _distinct(scanned.pooled, strongest.ids[:, channel].tolist(), groups, rules)
+        best = _distinct(scanned, strongest.ids[:, channel].tolist(), groups, rules)
         others = [p for p in weakest.ids[:, channel].tolist() if p not in best]
-        worst = _distinct(scanned.pooled, others, groups, rules)
+        worst = _distinct(scanned, others, groups, rules)
         scores = dict(zip(strongest.ids[:, channel].tolist(), strongest.scores[:, channel].tolist(), strict=True))
         scores |= dict(zip(weakest.ids[:, channel].tolist(), weakest.scores[:, channel].tolist(), strict=True))
         picks += [_Pick(channel, rank, "positive", p, scores[p]) for rank, p in enumerate(best)]
@@ -207,24 +233,11 @@ def _least(channel: int, positions: list[int], scores: Mapping[int, float]) -> I
         yield _Pick(channel, i - (signs.index("weakest") if sign == "weakest" else 0), sign, position, scores[position])
 
 
-def _candidates(scanned: ScannedClips, U: Basis, rules: BankRules) -> tuple[Top, Top]:
-    """Returns scores and positions of the clips that excite each channel most and least, in one pass."""
-    n = rules.size * rules.candidates
-    strongest = Top.empty(n, len(U), dtype=torch.float64)
-    weakest = Top.empty(n, len(U), smallest=True, dtype=torch.float64)
-    n_cells = scanned.n_cells.double()
-    for position in torch.arange(len(scanned)).split(SCORE_CHUNK):
-        scores = scanned.pooled[position].double() @ U.double().T
-        scores = scores * n_cells[position, None] if rules.selection == "sum" else scores
-        strongest, weakest = strongest.merge(scores, position), weakest.merge(scores, position)
-    return strongest, weakest
-
-
-def _distinct(
-    pooled: Float[Tensor, "clip channel"], positions: list[int], groups: Sequence[str], rules: BankRules
-) -> list[int]:
+def _distinct(scanned: ScannedClips, positions: list[int], groups: Sequence[str], rules: BankRules) -> list[int]:
     """Returns the first candidates, at most `per_group` of a recording and no near copy of one before."""
-    vectors = pooled[positions].double()
+    if not positions:
+        return []
+    vectors = torch.stack([scanned.entries.vector(position) for position in positions]).double()
     units = vectors / vectors.norm(dim=1, keepdim=True).clamp_min(1e-30)
     cosines = units @ units.T
     limit = 2.0 if rules.near_copy_cosine is None else rules.near_copy_cosine

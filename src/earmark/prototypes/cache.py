@@ -1,30 +1,25 @@
 """FeatureCache: what the backbone says of each clip, computed once, on disk, memory-mapped.
 
-A shard is a safetensors file with the pooled vectors of some clips and, for each, its lifted map (`map.i`,
+A shard (see `shards`) holds the pooled vectors of some clips and, for each, its lifted map (`map.i`,
 `[freq, frame, channel]`) or the map's means over rows (`time.i`, `[frame, channel]`) and over frames (`frequency.i`,
-`[freq, channel]`). Its index lies in its metadata. Shards appear by renaming, so that a killed pass loses at most the
-last one and goes on from there. Clips are known by the sha256 of their sound, classifiers by their fingerprint.
+`[freq, channel]`). Shards appear by renaming, so that a killed pass loses at most the last one and goes on from there.
+Clips are known by the sha256 of their sound, classifiers by their fingerprint.
 
 Clips of one length go through the backbone together; no clip is ever padded, so that no cell of padding exists. Where
 the maps would take more than `cache_gb`, a shard keeps pooled vectors only, and the clips that are selected pass the
 backbone once more: what comes of them is kept for good if there is room by then, else as long as the folder `beyond`.
 """
 
-import hashlib
-import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache, partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from jaxtyping import Float
 from torch import Tensor
 
 from ..audio.files import clip_sha256, load_clip
@@ -32,11 +27,10 @@ from ..audio.waveform import Waveform
 from ..classifiers.base import Classifier
 from ..errors import EarmarkError, ModelError
 from ..types import Clip, Map, Samples
+from .shards import Entry, Index, Kind, ScannedClips, Shard, write_shard
 
-Kind = Literal["map", "marginals"]
 Progress = Callable[[int, int, dict[str, float]], None]  # done, in all, latest values
 
-SCHEMA = 1
 SHARD_CLIPS = 512
 SHARD_BYTES = 64_000_000
 BATCH_SAMPLES = 8_000_000  # 250 s at 32 kHz
@@ -72,56 +66,6 @@ class ClipFeatures:
     def n_bytes(self) -> int:
         """Its size on disk."""
         return sum(value.nbytes for value in self.tensors().values())
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the index says of a clip: its hash, cells of its map, length for the classifier, and whether it is kept."""
-
-    sha256: str
-    n_freq: int
-    n_frames: int
-    n_samples: int
-    duration_s: float
-    kept: bool
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where an entry lies."""
-
-    shard: Path
-    row: int
-    kind: Kind
-    entry: Entry
-
-
-@dataclass(frozen=True, eq=False)
-class ScannedClips:
-    """The usable clips of a data set, sorted by id, with their pooled vectors.
-
-    Parameters
-    ----------
-    clips, entries
-        In the same order.
-    pooled
-        `[clip, channel]`, the mean over cells of the lifted map.
-    broken
-        A sentence for each clip that was skipped, by id.
-    """
-
-    clips: tuple[Clip, ...]
-    entries: tuple[Entry, ...]
-    pooled: Float[Tensor, "clip channel"]
-    broken: dict[str, str] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    @property
-    def n_cells(self) -> Int[Tensor, " clip"]:
-        """Cells of each clip's map."""
-        return torch.tensor([e.n_freq * e.n_frames for e in self.entries], dtype=torch.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +107,8 @@ class FeatureCache:
         How many clips went through the backbone so far; 0 if all were known.
     root, kept_bytes
         The classifier's own folder, and the size of the maps that are kept for this kind.
+    index
+        Where known clips lie, by hash.
     """
 
     def __init__(
@@ -180,11 +126,10 @@ class FeatureCache:
         self.limit_bytes = round(cache_gb * 1e9)
         self.n_backbone_passes = 0
         self.root = Path(folder) / classifier.fingerprint[:16]
-        self._places: dict[str, _Place] = {}
+        self.index = Index()
         self.kept_bytes = 0
-        self._open = lru_cache(maxsize=None)(partial(safe_open, framework="pt"))
         for known in ("map", "marginals") if kind == "marginals" else ("map",):
-            self._index(known)
+            self._read_index(known)
 
     def scan(self, clips: Iterable[Clip], progress: Progress | None = None) -> ScannedClips:
         """Returns pooled vectors of all clips that can be used, computing those that are not known.
@@ -204,14 +149,16 @@ class FeatureCache:
                 kept = self._takes(features)
                 entry = Entry(done.sha256, n_freq, n_frames, done.n_samples, done.duration_s, kept)
                 writer.add(entry, features, vector)
+            writer.flush_if_full()
         writer.flush()
-        return self._assembled([clip for clip in ordered if clip.id in known], known, broken)
+        usable = [clip for clip in ordered if clip.id in known]
+        return self.known(usable, [known[clip.id] for clip in usable], broken)
 
     def features(self, scanned: ScannedClips, positions: Sequence[int]) -> list[ClipFeatures]:
         """Returns what is kept of some clips, memory-mapped; those not kept pass the backbone again."""
         wanted = {scanned.entries[p].sha256: p for p in positions}
-        again = self._again(scanned, {s: p for s, p in wanted.items() if not self._places[s].entry.kept})
-        found = {s: again[s] if s in again else self._read(self._places[s]) for s in wanted}
+        again = self._again(scanned, {s: p for s, p in wanted.items() if not self.index.entry(s).kept})
+        found = {s: again[s] if s in again else self._read(s) for s in wanted}
         return [found[scanned.entries[p].sha256] for p in positions]
 
     def _again(self, scanned: ScannedClips, missing: dict[str, int]) -> dict[str, ClipFeatures]:
@@ -222,13 +169,15 @@ class FeatureCache:
         for batch in self._batches(decoded):
             for item, maps in zip(batch, self._forward(batch), strict=True):
                 features, position = ClipFeatures.of(maps, self.kind), missing[item.sha256]
-                entry, vector = replace(scanned.entries[position], kept=True), scanned.pooled[position]
+                entry, vector = replace(scanned.entries[position], kept=True), scanned.entries.vector(position)
                 if self._takes(features):
                     writers[0].add(entry, features, vector)
                 elif self.beyond:
                     writers[1].add(entry, features, vector)
                 else:
                     left[item.sha256] = features
+            for writer in writers:
+                writer.flush_if_full()
         for writer in writers:
             writer.flush()
         return left
@@ -262,10 +211,10 @@ class FeatureCache:
         try:
             if isinstance(clip.source, Path):
                 sha256 = clip_sha256(clip)
-                return sha256 if sha256 in self._places else self._decode(clip, sha256)
+                return sha256 if sha256 in self.index else self._decode(clip, sha256)
             waveform = load_clip(clip)  # made once, for its hash and for the backbone
             sha256 = clip_sha256(replace(clip, source=waveform, start_s=None, end_s=None))
-            return sha256 if sha256 in self._places else self._prepared(clip, sha256, waveform)
+            return sha256 if sha256 in self.index else self._prepared(clip, sha256, waveform)
         except (EarmarkError, OSError) as error:
             return error
 
@@ -327,39 +276,36 @@ class FeatureCache:
 
     # -- shards ---------------------------------------------------------------------------------------------------
 
-    def _index(self, kind: Kind) -> None:
+    def _read_index(self, kind: Kind) -> None:
         """Reads the index of each shard of a kind; a file that is no shard of this version is passed over."""
-        for shard in sorted((self.root / kind).glob("shard-*.safetensors")):
-            try:
-                about = json.loads(self._open(shard).metadata()["index"])
-            except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-                continue
-            if (about["schema"], about["fingerprint"]) == (SCHEMA, self.classifier.fingerprint):
-                self.register(shard, kind, [Entry(**values) for values in about["clips"]])
-                self.kept_bytes += shard.stat().st_size if kind == self.kind else 0
+        for path in sorted((self.root / kind).glob("shard-*.safetensors")):
+            shard = Shard.read(path, kind, self.classifier.fingerprint)
+            if shard is not None:
+                self.index.add(shard)
+                self.kept_bytes += path.stat().st_size if kind == self.kind else 0
 
-    def register(self, shard: Path, kind: Kind, entries: list[Entry]) -> None:
-        """Enters the clips of a shard into the index; a place with a map wins over one without."""
-        for row, entry in enumerate(entries):
-            known = self._places.get(entry.sha256)
-            if known is None or (entry.kept and not known.entry.kept):
-                self._places[entry.sha256] = _Place(shard, row, kind, entry)
-
-    def _read(self, place: _Place) -> ClipFeatures:
-        """Returns the features that are kept at a place, without copying."""
-        names = ("map",) if place.kind == "map" else ("time", "frequency")
-        shard = self._open(place.shard)
-        features = ClipFeatures(**{name: shard.get_tensor(f"{name}.{place.row}") for name in names})
+    def _read(self, sha256: str) -> ClipFeatures:
+        """Returns the features that are kept of a clip, without copying."""
+        shard, row = self.index[sha256]
+        names = ("map",) if shard.kind == "map" else ("time", "frequency")
+        features = ClipFeatures(**{name: shard.file.get_tensor(f"{name}.{row}") for name in names})
         return features.marginals() if self.kind == "marginals" else features
 
-    def _assembled(self, clips: list[Clip], known: dict[str, str], broken: dict[str, str]) -> ScannedClips:
+    def known(
+        self, clips: Sequence[Clip], sha256s: Sequence[str], broken: dict[str, str] | None = None
+    ) -> ScannedClips:
+        """Returns clips that are in the cache, given their hashes; nothing is computed.
+
+        Raises
+        ------
+        ModelError
+            If there is no clip; the sentence gives the first reason in `broken`.
+        """
+        broken = broken or {}
         if not clips:
             first = next(iter(broken.items()), ("", "there was no clip"))
             raise ModelError(f"No clip could be used; the first, {first[0]!r}: {first[1]}")
-        places = [self._places[known[clip.id]] for clip in clips]
-        shards = {place.shard: self._open(place.shard).get_tensor("pooled") for place in places}
-        pooled = torch.stack([shards[place.shard][place.row] for place in places])
-        return ScannedClips(tuple(clips), tuple(p.entry for p in places), pooled, dict(sorted(broken.items())))
+        return ScannedClips(tuple(clips), self.index.rows(sha256s), dict(sorted(broken.items())), self.root)
 
 
 class _Writer:
@@ -383,25 +329,19 @@ class _Writer:
             self.tensors |= {f"{name}.{row}": value for name, value in features.tensors().items()}
         self.entries.append(entry)
         self.pooled.append(vector)
+
+    def flush_if_full(self) -> None:
+        """Writes a shard if it is large enough; after a whole batch, so that a killed pass groups clips as before."""
         if len(self.entries) >= SHARD_CLIPS or self.n_bytes >= SHARD_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what has come; the shard's name is the hash of its clips and of which are kept."""
+        """Writes what has come."""
         if not self.entries:
             return
-        about: dict[str, Any] = {
-            "schema": SCHEMA,
-            "fingerprint": self.cache.classifier.fingerprint,
-            "clips": [asdict(entry) for entry in self.entries],
-        }
-        clips = "".join(f"{entry.sha256}{int(entry.kept)}" for entry in self.entries)
-        shard = self.folder / f"shard-{hashlib.sha256(clips.encode()).hexdigest()[:16]}.safetensors"
-        shard.parent.mkdir(parents=True, exist_ok=True)
-        temporary = shard.with_name(f".{shard.name}.part")
-        save_file({"pooled": torch.stack(self.pooled), **self.tensors}, temporary, {"index": json.dumps(about)})
-        temporary.replace(shard)
-        self.cache.register(shard, self.cache.kind, self.entries)
+        tensors = {"pooled": torch.stack(self.pooled), **self.tensors}
+        fingerprint = self.cache.classifier.fingerprint
+        self.cache.index.add(write_shard(self.folder, self.cache.kind, fingerprint, self.entries, tensors))
         self._clear()
 
 

@@ -1,4 +1,4 @@
-"""The gallery of a page: each shown channel with the training clips that it stands for, in pictures, sound and words."""
+"""The gallery of a page: each shown channel with the training clips that it stands for, seen, heard and described."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..audio.files import file_sha256
 from ..audio.stft import Stft
 from ..audio.waveform import Waveform
 from ..classifiers.base import Grid
@@ -28,6 +29,7 @@ from ..types import Prediction, Target
 from .folders import check_free, replacing
 from .sounds import FolderSounds, check_flac, save_prototypes, to_steps, write_flac
 from .tables import audacity_labels, raven_table
+from .whole import FILES, listed, sealed, to_json
 
 SCHEMA = 1
 MARKER = "explanation.json"
@@ -47,8 +49,10 @@ OURS = (
 )
 
 
-def save_explanation(explanation: Explanation, folder: str | Path, *, page: bool = True) -> Path:
-    """Writes an explanation's folder, whole or not at all.
+def save_explanation(
+    explanation: Explanation, folder: str | Path, *, page: bool = True, made_from: Mapping[str, str] | None = None
+) -> Path:
+    """Writes an explanation's folder, whole or not at all; who saves into the same place meanwhile waits.
 
     Parameters
     ----------
@@ -56,6 +60,8 @@ def save_explanation(explanation: Explanation, folder: str | Path, *, page: bool
         A new or empty folder, or an explanation's, which is replaced; files that a person put there are kept.
     page
         Whether `index.html` is made, the part that takes longest.
+    made_from
+        What led to it, for whoever asks whether it has to be made again, see `earmark.run.known`.
 
     Raises
     ------
@@ -68,7 +74,7 @@ def save_explanation(explanation: Explanation, folder: str | Path, *, page: bool
     check_free(folder, (MARKER, LIST))
     explanation = _finding_once(explanation)
     about, tensors = _parts(explanation)
-    with replacing(folder, (MARKER, LIST), _ours) as part:
+    with replacing(folder, (MARKER, LIST), ours) as part:
         save_file(tensors, part / "tensors.safetensors")
         _save_sounds(explanation, about["provenance"]["gain"], part)
         if isinstance(explanation.evidence, PrototypeEvidence):
@@ -78,11 +84,17 @@ def save_explanation(explanation: Explanation, folder: str | Path, *, page: bool
         _write(part / "regions.audacity.txt", audacity_labels(regions, label))
         if page:
             _write(part / "index.html", explanation_page(explanation))
-        _write(part / MARKER, _json(about))
+        _write(part / MARKER, _json(sealed({**about, FILES: listed(part)}, made_from)))
     return folder
 
 
-def save_explanations(explanations: Sequence[Explanation], folder: str | Path, *, page: bool = True) -> list[Path]:
+def save_explanations(
+    explanations: Sequence[Explanation],
+    folder: str | Path,
+    *,
+    page: bool = True,
+    made_from: Mapping[str, str] | None = None,
+) -> list[Path]:
     """Writes the explanations of one clip: one into `folder`, several into folders in it that are named by label.
 
     With several, `index.html` leads to their pages and `explanations.json` lists their folders.
@@ -94,15 +106,16 @@ def save_explanations(explanations: Sequence[Explanation], folder: str | Path, *
     """
     folder = Path(folder)
     if len(explanations) == 1:
-        return [save_explanation(explanations[0], folder, page=page)]
+        return [save_explanation(explanations[0], folder, page=page, made_from=made_from)]
     names = _label_folders([explanation.target.label for explanation in explanations])
-    with replacing(folder, (MARKER, LIST), _ours) as part:
+    with replacing(folder, (MARKER, LIST), ours) as part:
         for explanation, name in zip(explanations, names, strict=True):
             save_explanation(explanation, part / name, page=page)
         probs = [float(e.prediction.probs[e.target.index]) for e in explanations]
         labels = [e.target.label for e in explanations]
         _write(part / "index.html", index_page(explanations[0].name, list(zip(labels, probs, names, strict=True))))
-        _write(part / LIST, _json({"schema": SCHEMA, "folders": names}))
+        files = {name: file_sha256(part / name) for name in ("index.html", *(f"{name}/{MARKER}" for name in names))}
+        _write(part / LIST, _json(sealed({"schema": SCHEMA, "folders": names, FILES: files}, made_from)))
     return [folder / name for name in names]
 
 
@@ -121,18 +134,35 @@ def _label_folders(labels: Sequence[str]) -> list[str]:
 def _label_folder(label: str) -> str:
     """Returns a label as the name of a folder."""
     safe = "".join(c if c.isalnum() or c in "-_. " else "_" for c in label).strip(". ")
-    return safe[:80] or "label"
+    return safe[:80].encode()[:200].decode(errors="ignore") or "label"  # a name has at most 255 bytes
 
 
-def _ours(folder: Path) -> tuple[str, ...]:
-    """Returns what earmark wrote into a folder, the folders of labels among them."""
-    return (*OURS, *listed_folders(folder))
+def ours(folder: Path) -> tuple[str, ...]:
+    """Returns what earmark wrote into a folder, the folders of labels among them; of a damaged list, what looks so."""
+    try:
+        return (*OURS, *listed_folders(folder))
+    except InputError:
+        return (*OURS, *sorted(path.parent.name for path in folder.glob(f"*/{MARKER}")))
 
 
 def listed_folders(folder: str | Path) -> tuple[str, ...]:
-    """Returns the names of the folders of labels in a folder with several explanations; of another one, none."""
+    """Returns the names of the folders of labels in a folder with several explanations; of another one, none.
+
+    Raises
+    ------
+    InputError
+        If the list is damaged.
+    """
     path = Path(folder) / LIST
-    return tuple(json.loads(path.read_text(encoding="utf-8"))["folders"]) if path.is_file() else ()
+    if not path.is_file():
+        return ()
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))["folders"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"{LIST} lists no folders")
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(Path(folder), error) from error
+    return tuple(names)
 
 
 def load_explanation(folder: str | Path) -> Explanation:
@@ -148,9 +178,20 @@ def load_explanation(folder: str | Path) -> Explanation:
     folder = Path(folder)
     about, tensors = _read_about(folder), _read_tensors(folder)
     try:
-        return _explanation(about, tensors, folder)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        return _fitting(_explanation(about, tensors, folder))
+    except Exception as error:  # whatever the files hold
         raise _damaged(folder, error) from error
+
+
+def _fitting(explanation: Explanation) -> Explanation:
+    """Returns the explanation if its parts belong together."""
+    logits, labels = explanation.prediction.logits, explanation.prediction.labels
+    if logits.shape != (len(labels),):
+        raise ValueError(f"logits of shape {tuple(logits.shape)} for {len(labels)} labels")
+    shape = explanation.evidence.ranking(explanation.grid).shape
+    if shape != explanation.grid.shape:
+        raise ValueError(f"evidence of shape {tuple(shape)} on a grid of {explanation.grid.shape}")
+    return explanation
 
 
 def _finding_once(explanation: Explanation) -> Explanation:
@@ -205,7 +246,7 @@ def _save_sounds(explanation: Explanation, gain: float, folder: Path) -> None:
 
 def _json(about: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+        return to_json(about)
     except ValueError as error:
         raise InputError(
             f"The explanation cannot be stored, for a number in it is not finite ({error}); "
@@ -214,7 +255,7 @@ def _json(about: Mapping[str, Any]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
+    path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")  # lone surrogates
 
 
 def _read_about(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""Folders that appear whole or not at all."""
+"""Folders that appear whole or not at all, one writer at a time.
+
+What a killed process left beside a folder (`.part`, `.old`, `.gone` and `.lock` behind its hidden name) is put right by
+the next one that writes or asks for it.
+"""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -7,8 +11,11 @@ from itertools import count
 from pathlib import Path
 
 from ..errors import InputError
+from ..locks import locked
 
 Ours = Callable[[Path], tuple[str, ...]] | tuple[str, ...]
+
+_WORKING = ("part", "old", "gone", "lock")
 
 
 @contextmanager
@@ -17,7 +24,7 @@ def replacing(folder: Path, markers: tuple[str, ...], ours: Ours) -> Iterator[Pa
 
     It is written beside its place as `.<name>.part`. An older folder is moved to `.<name>.old` for the moment of the
     change; what a person put into it is carried over. After an error, everything is as it was. What a killed process
-    left is put right first.
+    left is put right first. Whoever else replaces the same folder meanwhile waits.
 
     Parameters
     ----------
@@ -34,17 +41,25 @@ def replacing(folder: Path, markers: tuple[str, ...], ours: Ours) -> Iterator[Pa
         If `folder` is a file, or a folder that was not written by earmark.
     """
     folder = folder.resolve()
-    part, old = (folder.with_name(f".{folder.name}.{ending}") for ending in ("part", "old"))
-    _recover(folder, old, ours)
-    check_free(folder, markers)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    try:
-        yield part
-        _swap(part, folder, old, ours)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with locked(_beside(folder, "lock")):
+        _recover(folder, ours)
+        check_free(folder, markers)
+        part = _beside(folder, "part")
+        try:
+            part.mkdir()
+            yield part
+            _swap(part, folder, ours)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def recover(folder: Path, ours: Ours) -> None:
+    """Puts right what a killed process left of a folder: it is then the older or the newer one, whole, or nothing."""
+    folder = folder.resolve()
+    if any(_beside(folder, ending).exists() for ending in _WORKING):
+        with locked(_beside(folder, "lock")):
+            _recover(folder, ours)
 
 
 def check_free(folder: Path, markers: tuple[str, ...]) -> None:
@@ -64,20 +79,28 @@ def check_free(folder: Path, markers: tuple[str, ...]) -> None:
         )
 
 
-def _recover(folder: Path, old: Path, ours: Ours) -> None:
+def _beside(folder: Path, ending: str) -> Path:
+    return folder.with_name(f".{folder.name}.{ending}")
+
+
+def _recover(folder: Path, ours: Ours) -> None:
     """Undoes or finishes a replacement that was killed."""
+    shutil.rmtree(_beside(folder, "part"), ignore_errors=True)
+    shutil.rmtree(_beside(folder, "gone"), ignore_errors=True)
+    old = _beside(folder, "old")
     if not old.is_dir():
         return
-    if not folder.exists():
+    if folder.exists():
+        _carry_over(old, folder, ours)
+    else:
         old.rename(folder)
-        return
-    _carry_over(old, folder, ours)
 
 
-def _swap(part: Path, folder: Path, old: Path, ours: Ours) -> None:
+def _swap(part: Path, folder: Path, ours: Ours) -> None:
     if not folder.exists():
         part.rename(folder)
         return
+    old = _beside(folder, "old")
     folder.rename(old)
     try:
         part.rename(folder)
@@ -88,12 +111,17 @@ def _swap(part: Path, folder: Path, old: Path, ours: Ours) -> None:
 
 
 def _carry_over(old: Path, folder: Path, ours: Ours) -> None:
-    """Moves what a person put into an old folder to the new one, and removes the old one."""
+    """Moves what a person put into an old folder to the new one, and removes the old one.
+
+    It is renamed before it is emptied: what tells ours from a person's files is in it, and must not go first.
+    """
     names = ours(old) if callable(ours) else ours
     for entry in list(old.iterdir()):
         if entry.name not in names:
             entry.rename(_unused(folder / entry.name))
-    shutil.rmtree(old)
+    gone = _beside(folder, "gone")
+    old.rename(gone)
+    shutil.rmtree(gone)
 
 
 def _unused(path: Path) -> Path:

@@ -17,8 +17,8 @@ from ..audio.waveform import Waveform
 from ..classifiers.base import Grid
 from ..errors import InputError
 from ..explanation import PrototypeEvidence
-from ..prototypes.bank import Prototype
 from ..masking import heard_in
+from ..prototypes.bank import Prototype
 
 FULL_SCALE = 1 << 23  # steps of 24 bit from 0 to full scale
 

@@ -1,9 +1,10 @@
 """Regions as tables for Raven and Audacity.
 
 Labels come from data sets and file names, so they are made harmless before they enter a table: tabs, line breaks and
-other control characters become spaces, spaces at the ends are dropped, and a label that a spreadsheet would take for
-a formula (it starts with `=`, `+`, `-` or `@`, or their full-width forms) gets an apostrophe in front. Numbers are
-written in full, without exponents, so that they read back as they were.
+other control characters become spaces, quotation marks apostrophes (a spreadsheet takes all between two of them for
+one cell), spaces at the ends are dropped, and a label that a spreadsheet would take for a formula (it starts with `=`,
+`+`, `-` or `@`, or their full-width forms) gets an apostrophe in front. Numbers are written in full, without exponents,
+so that they read back as they were.
 """
 
 from collections.abc import Iterable
@@ -35,7 +36,7 @@ def harmless(text: str) -> str:
     >>> harmless("=HYPERLINK(1)"), harmless("dog" + chr(9) + "bark")
     ("'=HYPERLINK(1)", 'dog bark')
     """
-    line = "".join(character if character.isprintable() else " " for character in text).strip()
+    line = "".join(character if character.isprintable() else " " for character in text.replace('"', "'")).strip()
     return f"'{line}" if line.startswith(_FORMULA_STARTS) else line
 
 

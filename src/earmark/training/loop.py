@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 
-from ..errors import MismatchError
+from ..errors import InputError, MismatchError
 from ..types import seeded
 from .config import LoopConfig
 
@@ -144,8 +144,12 @@ def save_checkpoint(state: TrainState, folder: Path, about: dict[str, Any]) -> N
         **about,
     }
     temporary = folder / ".checkpoint.part"
-    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, {"state": json.dumps(header)})
-    temporary.replace(folder / "checkpoint.safetensors")
+    try:
+        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, {"state": json.dumps(header)})
+        temporary.replace(folder / "checkpoint.safetensors")
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def resume(state: TrainState, folder: Path, about: dict[str, Any]) -> None:
@@ -155,13 +159,13 @@ def resume(state: TrainState, folder: Path, about: dict[str, Any]) -> None:
     ------
     MismatchError
         If the checkpoint was made with other numbers, as `about` has them.
+    InputError
+        If it is damaged.
     """
     path = folder / "checkpoint.safetensors"
     if not path.exists():
         return
-    with safe_open(path, "pt") as file:
-        header = json.loads(file.metadata()["state"])
-        tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (not a dict)
+    header, tensors = _read_checkpoint(path)
     if any(header.get(key, value) != value for key, value in about.items()):
         raise MismatchError(
             f"{folder} holds an unfinished training with other settings; "
@@ -177,6 +181,17 @@ def resume(state: TrainState, folder: Path, about: dict[str, Any]) -> None:
         moments.setdefault(int(index), {})[name] = value
     groups = state.optimizer.state_dict()["param_groups"]
     state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads(file.metadata()["state"])
+            return header, {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}), so the training cannot go on from it; remove it to begin anew."
+        ) from error
 
 
 def _prefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ...classifiers.base import Classifier
-from ...errors import MismatchError, ModelError
+from ...errors import EarmarkError, InputError, MismatchError, ModelError
 from ...prototypes.bank import load_bank, save_bank
 from .config import ApexConfig
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from .explainer import Apex
 
 SCHEMA = 1
+COSTS = ("seconds", "n_backbone_passes")  # diagnostics that differ between two runs of one fit, and are not kept
 
 _CARD = """# APEX for {classifier}
 
@@ -37,6 +40,8 @@ Prototype explanations: a basis of {channels} channels, learned for purity in th
 
 def save_apex(apex: "Apex", folder: Path) -> Path:
     """Writes the folder; files are written under temporary names, `config.json` last."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file, and a folder is to be written there; choose another place.")
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / ".model.part"
     save_file({"U": apex.U.contiguous(), "U_inv": apex.U_inv.contiguous()}, temporary)
@@ -57,7 +62,7 @@ def save_apex(apex: "Apex", folder: Path) -> Path:
         "fingerprint": apex.classifier.fingerprint,
         "classifier": apex.classifier.name,
         "config": apex.config.to_dict(),
-        "diagnostics": apex.diagnostics,
+        "diagnostics": {name: value for name, value in apex.diagnostics.items() if name not in COSTS},
     }
     temporary = folder / ".config.part"
     temporary.write_text(json.dumps(about, indent=2) + "\n")
@@ -75,7 +80,17 @@ def load_apex(folder: Path, classifier: Classifier) -> dict[str, Any]:
     ModelError
         If files are missing or damaged.
     """
-    about = json.loads((folder / "config.json").read_text())
+    try:
+        return _parts(folder, classifier)
+    except EarmarkError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ModelError(f"{folder} holds a damaged APEX ({what}); fit it again.") from error
+
+
+def _parts(folder: Path, classifier: Classifier) -> dict[str, Any]:
+    about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if about.get("schema", 0) > SCHEMA:
         raise MismatchError(f"{folder} was written by a newer earmark (schema {about['schema']}); update earmark.")
     if about["fingerprint"] != classifier.fingerprint:
@@ -83,20 +98,20 @@ def load_apex(folder: Path, classifier: Classifier) -> dict[str, Any]:
             f"{folder} was fitted to {about['classifier']} with fingerprint {about['fingerprint'][:12]}, and this "
             f"{classifier.name} has {classifier.fingerprint[:12]}; fit APEX to this classifier."
         )
-    try:
-        tensors = load_file(folder / "model.safetensors")
-        identity, pictures = folder / "bank-identity", folder / "pictures.safetensors"
-        return {
-            "U": tensors["U"],
-            "U_inv": tensors["U_inv"],
-            "config": ApexConfig.from_dict(about["config"]),
-            "bank": load_bank(folder / "bank"),
-            "identity_bank": load_bank(identity) if identity.is_dir() else None,
-            "diagnostics": about["diagnostics"],
-            "pictures": load_file(pictures) if pictures.is_file() else {},
-        }
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{folder} holds a damaged APEX ({error}); fit it again.") from error
+    tensors = load_file(folder / "model.safetensors")
+    U, U_inv = tensors["U"], tensors["U_inv"]
+    if U.ndim != 2 or not torch.allclose(U @ U_inv, torch.eye(len(U)).to(U), atol=1e-6):
+        raise ValueError("U_inv is not the inverse of U")
+    identity, pictures = folder / "bank-identity", folder / "pictures.safetensors"
+    return {
+        "U": U,
+        "U_inv": U_inv,
+        "config": ApexConfig.from_dict(about["config"]),
+        "bank": load_bank(folder / "bank"),
+        "identity_bank": load_bank(identity) if identity.is_dir() else None,
+        "diagnostics": dict(about["diagnostics"]),
+        "pictures": load_file(pictures) if pictures.is_file() else {},
+    }
 
 
 def _card(apex: "Apex") -> str:

@@ -1,9 +1,10 @@
 """`fit_apex`: clips through the backbone once, the basis learned from what is kept, the banks built in it."""
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ... import disk
 from ...classifiers.base import Classifier
 from ...data.folders import split_by_group
 from ...errors import DataError, InputError, ModelError
+from ...locks import locked
 from ...prototypes.bank import BankRules, PrototypeBank
 from ...prototypes.build import build_bank
 from ...prototypes.cache import ClipFeatures, FeatureCache, Kind, ScannedClips
@@ -30,6 +33,7 @@ Progress = Callable[[int, int, dict[str, float]], None]  # done, in all, latest 
 
 MIN_CLIPS = 10
 LOCATE_CHUNK = 64  # clips whose maps are in memory while prototypes are located
+_BEYOND, _OWNED = ".beyond-", ".owned"  # folders beside the cache's shards, and the file by which one is in use
 CHECK_CLIPS = 8  # clips on which the folded model is compared with the model itself
 
 
@@ -237,10 +241,24 @@ def _folder(cache_dir: str | Path | None) -> Iterator[Path]:
 
 @contextmanager
 def _beyond(folder: Path) -> Iterator[Path]:
-    """Yields a folder, as long as the fit lasts, for what has no room in the cache."""
+    """Yields a folder, as long as the fit lasts, for what has no room in the cache; removes those of killed fits."""
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".beyond-", dir=folder, ignore_cleanup_errors=True) as name:
-        yield Path(name)
+    with ExitStack() as held:
+        with locked(folder / ".beyond.lock"):  # so that nobody takes a new folder for one that a kill left
+            _sweep(folder)
+            made = TemporaryDirectory(prefix=_BEYOND, dir=folder, ignore_cleanup_errors=True)
+            path = Path(held.enter_context(made))
+            held.enter_context(locked(path / _OWNED))
+        yield path
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what killed fits left in a cache: their folders, and, where no fit is running, unfinished files."""
+    for path in folder.glob(f"{_BEYOND}*"):
+        with suppress(BlockingIOError), locked(path / _OWNED, wait=False):
+            shutil.rmtree(path, ignore_errors=True)
+    if not list(folder.glob(f"{_BEYOND}*")):
+        disk.sweep(folder)
 
 
 def _refuse_useless(scanned: ScannedClips, config: ApexConfig) -> None:

@@ -1,0 +1,1 @@
+"""What long runs share: which of their results are there already."""
