@@ -95,7 +95,7 @@ def _template(name: str) -> Any:
 def _view(explanation: Explanation, training: dict[str, Waveform]) -> dict[str, Any]:
     """Returns all that the template shows but the viewer."""
     evidence = explanation.evidence
-    by_prototypes = isinstance(evidence, PrototypeEvidence)
+    channels = evidence if isinstance(evidence, PrototypeEvidence) else None
     return {
         "name": explanation.name,
         "heard": _heard(explanation),
@@ -104,8 +104,8 @@ def _view(explanation: Explanation, training: dict[str, Waveform]) -> dict[str, 
         "legend": _legend(explanation),
         "loudness": {n: words.loudness(explanation.waveform, s) for n, s in explanation.sounds().items()},
         "heat_note": _heat_note(explanation),
-        "bars": bars_of(evidence) if by_prototypes else None,
-        "channels": channel_cards(explanation, training) if by_prototypes else [],
+        "bars": bars_of(channels) if channels else None,
+        "channels": channel_cards(explanation, training) if channels else [],
         "regions": _region_rows(explanation),
         "heats": _heat_tables(explanation),
         "top": _top_rows(explanation),
