@@ -66,3 +66,8 @@ def test_a_bank_is_heard(opened, artifacts, tmp_path):
     page.keyboard.press("Escape")
     assert button.get_attribute("aria-pressed") == "false"
     assert page.evaluate("() => audio.paused")
+    page.evaluate(
+        "() => [...document.querySelectorAll('button[data-sound]')].slice(0, 2).forEach((one) => one.click())"
+    )
+    page.wait_for_function("() => on !== null && audio.currentTime > 0.05")
+    assert page.locator("button[data-sound] >> nth=1").get_attribute("aria-pressed") == "true"

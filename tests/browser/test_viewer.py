@@ -1,53 +1,11 @@
-"""The page in a real browser: what is seen lies where it should, what is heard is what is said."""
+"""The page in a real browser: it opens by itself, and what is seen lies where it should."""
 
-import math
-import re
-
-import numpy as np
 import pytest
-import torch
-from tests.reference.boxes import kept_in_boxes
+from tests.browser.pages import RATE, page_of, state, tone
 from tests.store import examples
 
 from earmark.audio.waveform import Waveform
 from earmark.render.page import explanation_page
-
-RATE = 22050
-PLAYER = "earmark.viewer.player"
-
-
-def tone(hz, duration_s=1.0, level=0.5, rate=RATE):
-    seconds = torch.arange(round(duration_s * rate)) / rate
-    return Waveform((level * torch.sin(2 * math.pi * hz * seconds))[None], rate)
-
-
-def page_of(kind="prototypes", waveform=None, **options):
-    return explanation_page(examples.explanation(kind, waveform, **options))
-
-
-def rendered(page, name):
-    """Returns what the player's nodes give in an OfflineAudioContext, [channel, sample]."""
-    values = page.evaluate(f"async () => (await {PLAYER}.rendered('{name}')).map((channel) => [...channel])")
-    return np.array(values)
-
-
-def state(page, expression):
-    return page.evaluate(f"async () => {{ const viewer = earmark.viewer; return {expression}; }}")
-
-
-def set_box(page, start_s, end_s, low_hz, high_hz):
-    for field, value in (("start_s", start_s), ("end_s", end_s), ("low_hz", low_hz), ("high_hz", high_hz)):
-        page.locator(f"[data-field={field}]").fill(str(value))
-        page.locator(f"[data-field={field}]").press("Tab")
-
-
-def level_db(samples, rate, low_hz, high_hz):
-    power = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))) ** 2
-    hz = np.fft.rfftfreq(len(samples), 1 / rate)
-    return 10 * np.log10(power[(hz >= low_hz) & (hz <= high_hz)].sum() + 1e-20)
-
-
-# -- opening --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", examples.KINDS)
@@ -62,7 +20,8 @@ def test_a_page_opens_offline_without_a_request_and_is_kept_as_a_picture(opened,
 
 @pytest.mark.parametrize(("width", "scheme"), [(1100, "dark"), (400, "light")])
 def test_dark_and_narrow_pages_fit(opened, artifacts, width, scheme):
-    page = opened(page_of(), color_scheme=scheme)
+    labels = ("a" * 200, "word " * 40, "c") if width == 400 else examples.LABELS
+    page = opened(page_of(labels=labels), color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 900})
     page.screenshot(path=artifacts / f"page-{scheme}-{width}.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -79,6 +38,15 @@ def test_texts_stand_out_from_their_ground(opened, scheme):
     pairs = [("ink", "card"), ("ink", "ground"), ("soft", "card"), ("soft", "ground"), ("on-accent", "accent")]
     for text, ground in [*pairs, ("ink", "chosen"), ("accent", "ground")]:
         assert contrast(colors[text], colors[ground]) >= 4.5, (text, ground)  # WCAG 2, level AA
+
+
+def test_colors_that_mean_something_outlast_forced_colors(opened):
+    page = opened(page_of())
+    page.emulate_media(forced_colors="active")
+    ground = "(one) => getComputedStyle(one).backgroundColor"
+    assert page.locator(".em-swatch >> nth=0").evaluate(ground) == "rgb(86, 200, 255)"
+    chosen = page.locator(".em-sources [aria-checked=true]").evaluate(ground)
+    assert chosen != page.locator(".em-sources [aria-checked=false] >> nth=0").evaluate(ground)
 
 
 def contrast(first, second):
@@ -111,7 +79,10 @@ def test_without_its_sounds_a_page_says_so(opened):
     assert "too long for its sounds" in page.inner_text(".em-status")
     assert page.locator(".em-play").is_disabled()
     page.keyboard.press("n")
-    assert page.locator("[data-do=box]").is_disabled()
+    assert page.locator("[data-do=box]").is_disabled() and page.locator("[data-do=save]").is_disabled()
+    page.keyboard.press("Space")
+    page.keyboard.press("s")
+    assert state(page, "viewer.player.wanted") is False
 
 
 # -- seeing ---------------------------------------------------------------------------------------------------------
@@ -199,269 +170,19 @@ def test_heat_is_switched_and_faded(opened):
     assert state(page, spread) == 0
 
 
-# -- hearing --------------------------------------------------------------------------------------------------------
-
-
-def test_the_playhead_moves_with_the_sound(opened):
-    """A sweep tells by its pitch which instant is heard."""
-    seconds = torch.arange(4 * RATE) / RATE
-    sweep = Waveform((0.5 * torch.sin(2 * math.pi * (500 * seconds + 500 * seconds**2)))[None], RATE)  # 500 + 1000 t Hz
-    page = opened(page_of("mask", sweep))
-    page.click(".em-play")
-    page.wait_for_function("() => earmark.viewer.player.position > 0.2")
-    seen = page.evaluate(
-        """async () => {
-        const player = earmark.viewer.player, context = player.context;
-        const analyser = new AnalyserNode(context, { fftSize: 4096, smoothingTimeConstant: 0 });
-        player.output.connect(analyser);
-        const bins = new Float32Array(analyser.frequencyBinCount), seen = [];
-        for (let i = 0; i < 8; i++) {
-          await new Promise((resolve) => setTimeout(resolve, 200 + 37 * i));
-          analyser.getFloatFrequencyData(bins);
-          const hz = bins.indexOf(Math.max(...bins)) * context.sampleRate / 4096;
-          const late = context.outputLatency || context.baseLatency || 0;
-          const head = parseFloat(document.querySelector(".em-playhead").style.left) / 100 * 4;
-          seen.push([(hz - 500) / 1000, player.position + late - 2048 / context.sampleRate, head, player.position]);
-        }
-        return seen; }"""
-    )
-    for sounding, expected, head, position in seen:
-        # The analyser hears blocks of 128 samples some time before JavaScript asks: 50 ms is more than was ever seen.
-        assert sounding == pytest.approx(expected, abs=0.05)
-        assert head == pytest.approx(position, abs=0.1)  # drawn once a frame of a slow machine
-    assert seen[-1][3] - seen[0][3] > 1.4
-    page.click(".em-play")
-    stopped = state(page, "viewer.player.position")
-    page.wait_for_timeout(150)
-    assert state(page, "viewer.player.position") == stopped
-
-
-def test_a_box_plays_only_its_band_and_time(opened):
-    clip = examples.noise(1.5, RATE, 2)
-    page = opened(page_of("mask", clip))
-    set_box(page, 0.5, 1.0, 2000, 4000)
-    page.click("[data-do=box]")
-    assert page.locator("[data-source=box]").get_attribute("aria-checked") == "true"
-    span = state(page, "viewer.player.span")
-    assert span == [pytest.approx(0.325), pytest.approx(1.175)]  # with soft edges and 50 ms
-    page.click("[data-source=box]")
-    state(page, "(viewer.player.pause(), viewer.player.setRange(null), 1)")
-    box, rest, whole = (rendered(page, name) for name in ("box", "rest", "original"))
-    assert box.shape == whole.shape == tuple(clip.samples.shape)
-    np.testing.assert_allclose(box + rest, whole, atol=1e-6)  # float32
-    middle = slice(round(0.65 * RATE), round(0.85 * RATE))
-    for channel in range(2):
-        inside, outside = box[channel, middle], whole[channel, middle]
-        assert level_db(inside, RATE, 2600, 3400) == pytest.approx(level_db(outside, RATE, 2600, 3400), abs=0.1)
-        for band in ((0, 1350), (4650, 11000)):  # beyond the soft edges, which are 1000 Hz wide
-            assert level_db(inside, RATE, *band) < level_db(outside, RATE, *band) - 60
-    assert np.abs(box[:, : round(0.3 * RATE)]).max() == 0 and np.abs(box[:, round(1.2 * RATE) :]).max() == 0
-    boxes = [{"start_s": 0.5, "end_s": 1.0, "low_hz": 2000, "high_hz": 4000}]
-    twin = kept_in_boxes(whole, RATE, boxes, 1.5, n_fft=512)
-    np.testing.assert_allclose(box, twin, atol=2e-6)  # float32 beside float64
-
-
-def test_the_sounds_are_those_of_the_explanation(opened):
-    explanation = examples.explanation("mask")
-    page = opened(explanation_page(explanation))
-    sounds = explanation.sounds()
-    for name in ("original", "evidence", "complement"):
-        heard = rendered(page, name)
-        wanted = sounds[name].samples.numpy()
-        np.testing.assert_allclose(heard, wanted, atol=2.1 / 2**15)  # 16 bit each, and their difference
-
-
-def test_switching_keeps_the_instant_and_gains_are_said(opened):
-    clip = examples.noise(3.0, RATE, 1)
-    page = opened(page_of("mask", clip))
-    page.click(".em-play")
-    page.wait_for_function("() => earmark.viewer.player.position > 0.1")
-    jumps = page.evaluate(
-        f"""async () => {{ const player = {PLAYER}, jumps = [];
-        for (const key of ["b", "c", "a", "b"]) {{
-          const before = player.position;
-          document.body.dispatchEvent(new KeyboardEvent("keydown", {{ key, bubbles: true }}));
-          await new Promise((resolve) => setTimeout(resolve, 60));
-          jumps.push([player.source, player.running.get(player.source).gain.gain.value, player.position - before]);
-        }}
-        return jumps; }}"""
-    )
-    assert [name for name, _, _ in jumps] == ["evidence", "complement", "original", "evidence"]
-    for _, gain, moved in jumps:
-        assert gain > 0.9  # faded in within 60 ms
-        assert 0 <= moved < 0.5  # no start from the beginning: it plays on while we wait
-    page.keyboard.press("m")
-    said = page.inner_text(".em-gain")
-    sounds = examples.explanation("mask", clip).sounds()
-    ratio = sounds["original"].rms_db - sounds["evidence"].rms_db
-    gain = 20 * math.log10(state(page, "viewer.player.gainOf('evidence').gain"))
-    short = float(re.search(r", ([\d.]+) dB short", said).group(1)) if "short" in said else 0.0
-    assert said.startswith(f"+{gain:.1f} dB")
-    assert gain + short == pytest.approx(ratio, abs=0.2)  # the page's evidence has 16 bit
-
-
-def test_speed_and_loop(opened):
-    page = opened(page_of("mask", examples.noise(2.0, RATE, 1)))
-    page.select_option(".em-transport select", "0.5")
-    page.keyboard.press("l")
-    set_box(page, 0.5, 0.8, 100, 5000)
-    page.click("[data-do=box]")
-    page.wait_for_function("() => earmark.viewer.player.playing")
-    positions = page.evaluate(
-        f"""async () => {{ const player = {PLAYER}, seen = [];
-        for (let i = 0; i < 12; i++) {{
-          await new Promise((resolve) => setTimeout(resolve, 120));
-          const late = player.context.outputLatency || player.context.baseLatency || 0;
-          seen.push([player.context.currentTime - late - player.began.at, player.position]);
-        }}
-        return seen; }}"""
-    )
-    start, end = state(page, "viewer.player.span")
-    for clock, position in positions:
-        assert start <= position <= end
-        assert position == pytest.approx(start + (0.5 * max(clock, 0)) % (end - start), abs=0.02)
-    assert state(page, "viewer.player.playing")
-
-
-# -- mouse and keys -------------------------------------------------------------------------------------------------
-
-
-def test_a_click_goes_there_and_a_drag_chooses_a_box(opened):
-    page = opened(page_of())
-    plot = page.locator(".em-plot").bounding_box()
-    page.mouse.click(plot["x"] + 0.25 * plot["width"], plot["y"] + 50)
-    assert state(page, "viewer.player.position") == pytest.approx(0.25, abs=2 / plot["width"])
-    page.mouse.move(plot["x"] + 0.4 * plot["width"], plot["y"] + 0.2 * plot["height"])
-    page.mouse.down()
-    page.mouse.move(plot["x"] + 0.5 * plot["width"], plot["y"] + 0.3 * plot["height"])
-    page.mouse.move(plot["x"] + 0.6 * plot["width"], plot["y"] + 0.6 * plot["height"])
-    page.mouse.up()
-    box = state(page, "viewer.box")
-    assert box["start_s"] == pytest.approx(0.4, abs=2 / plot["width"])
-    assert box["end_s"] == pytest.approx(0.6, abs=2 / plot["width"])
-    for hz, share in ((box["high_hz"], 0.8), (box["low_hz"], 0.4)):
-        assert state(page, f"viewer.axes.y({hz})") == pytest.approx(share, abs=2 / plot["height"])
-    assert float(page.locator("[data-field=start_s]").input_value()) == pytest.approx(box["start_s"], abs=1e-3)
-    page.keyboard.press("z")
-    assert page.locator(".em-chosen").is_visible()
-    assert state(page, "viewer.look.end_s - viewer.look.start_s") == pytest.approx(0.36, abs=0.02)
-    page.keyboard.press("0")
-    page.keyboard.press("Escape")
-    assert state(page, "viewer.box") is None and page.locator(".em-chosen").is_hidden()
-
-
-def test_a_double_click_chooses_the_box_under_it(opened):
-    page = opened(page_of())
-    region = examples.explanation("prototypes").evidence.channels[0].regions[0]
-    plot = page.locator(".em-plot").bounding_box()
-    x, y = state(
+def test_the_picture_is_the_same_after_a_detour(opened):
+    """Pixels are kept while only their colors change; what is kept must not outlive a zoom."""
+    page = opened(page_of("attribution"))
+    same = state(
         page,
-        f"[viewer.axes.x({(region.start_s + region.end_s) / 2}), viewer.axes.y({region.low_hz + 20})]",
+        """(() => { const seen = () => viewer.pixels.getContext("2d").getImageData(0, 0, viewer.pixels.width,
+          viewer.pixels.height).data.join();
+        const before = seen(), others = [];
+        for (const change of [{ gain_db: 10 }, { gain_db: 0, scale: "log" }, { scale: "mel", start_s: 0.4 }]) {
+          viewer.setLook(change);
+          others.push(seen());
+        }
+        viewer.setLook({ start_s: 0 });
+        return [seen() === before, new Set([before, ...others]).size]; })()""",
     )
-    page.mouse.dblclick(plot["x"] + x * plot["width"], plot["y"] + (1 - y) * plot["height"])
-    assert state(page, "viewer.box.start_s") == pytest.approx(region.start_s)
-
-
-def test_every_key_works(opened):
-    page = opened(page_of("resynthesis"))
-    for key, expression, wanted in [
-        ("b", "viewer.player.source", "evidence"),
-        ("c", "viewer.player.source", "complement"),
-        ("d", "viewer.player.source", "residual"),
-        ("a", "viewer.player.source", "original"),
-        ("ArrowRight", "Math.round(10 * viewer.player.position)", 1),
-        ("Shift+ArrowRight", "viewer.player.position", 1),
-        ("Home", "viewer.player.position", 0),
-        ("End", "viewer.player.position", 1),
-        ("ArrowLeft", "Math.round(10 * viewer.player.position)", 9),
-        ("l", "viewer.player.loop", True),
-        ("m", "viewer.player.matched", True),
-        ("]", "viewer.player.rate", 1.5),
-        ("[", "viewer.player.rate", 1),
-        ("o", "viewer.showBoxes", False),
-        ("h", "viewer.showHeat", False),
-        ("f", "viewer.look.scale", "log"),
-        ("+", "viewer.look.gain_db", 4),
-        ("-", "viewer.look.gain_db", 0),
-        (",", "viewer.look.range_db", 70),
-        (".", "viewer.look.range_db", 80),
-        ("1", "viewer.on.size", 0),
-        ("Shift+Digit1", "viewer.on.size", 1),
-        ("n", "viewer.box !== null", True),
-        ("z", "viewer.look.end_s - viewer.look.start_s < 0.99", True),
-        ("0", "viewer.look.end_s - viewer.look.start_s", 1),
-        ("s", "viewer.player.source", "box"),
-        ("e", "viewer.player.source", "rest"),
-        ("Escape", "viewer.player.source", "original"),
-        (" ", "viewer.player.playing", False),
-        (" ", "viewer.player.playing", True),
-    ]:
-        page.keyboard.press(key)
-        value = str(wanted).lower() if isinstance(wanted, bool) else repr(wanted)
-        same = f"Math.abs(value - {value}) < 1e-6" if isinstance(wanted, float | int) else f"value === {value}"
-        same = f"value === {value}" if isinstance(wanted, bool) else same
-        page.wait_for_function(
-            f"() => {{ const viewer = earmark.viewer, value = {expression}; return {same}; }}",
-            timeout=5000,
-        )
-
-
-def test_typing_into_a_field_is_no_command(opened):
-    page = opened(page_of())
-    page.locator("[data-field=start_s]").focus()
-    page.keyboard.type("0.3")
-    page.keyboard.press("l")
-    assert state(page, "viewer.player.loop") is False
-
-
-def test_everything_can_be_reached_and_has_a_name(opened):
-    page = opened(page_of())
-    unnamed = page.evaluate(
-        """() => [...document.querySelectorAll("button, input, select, [role=img], summary, a")].filter((one) =>
-        !(one.getAttribute("aria-label") || one.title || one.innerText?.trim()
-          || one.closest("label")?.innerText.trim())).map((one) => one.outerHTML)"""
-    )
-    assert unnamed == []
-    reached = set()
-    for _ in range(60):
-        page.keyboard.press("Tab")
-        reached.add(page.evaluate("document.activeElement.className || document.activeElement.tagName"))
-    assert {"em-play", "em-seek", "em-field", "em-button", "SUMMARY"} <= reached
-
-
-# -- the gallery ----------------------------------------------------------------------------------------------------
-
-
-def test_a_click_plays_the_region_here_then_the_one_in_training(opened):
-    page = opened(page_of())
-    parts = page.evaluate(
-        """async () => (await earmark.gallery.parts("compare", 0, 0)).map((sound) =>
-        ({ start_s: sound.start_s, duration_s: sound.channels[0].length / sound.rate, rate: sound.rate,
-           samples: [...sound.channels[0]] }))"""
-    )
-    channel = examples.explanation("prototypes").evidence.channels[0]
-    assert len(parts) == 2
-    for part, regions in zip(parts, (channel.regions, channel.prototypes[0].regions), strict=True):
-        start_s = min(r.start_s - 0.25 * (r.end_s - r.start_s) for r in regions) - 0.05
-        assert part["start_s"] == pytest.approx(max(start_s, 0), abs=1e-3)
-        top = max(r.high_hz + (r.high_hz - r.low_hz) / 4 for r in regions) + 200
-        samples, rate = np.array(part["samples"]), part["rate"]
-        assert level_db(samples, rate, 0, top) > level_db(samples, rate, top, rate / 2) + 40
-    first = page.locator("[data-gallery='compare:0:0'] >> nth=1")  # the button; the picture comes first
-    first.click()
-    page.wait_for_function("() => earmark.gallery.nodes.length === 2")
-    assert first.get_attribute("aria-pressed") == "true"
-    assert "This clip's region, then the training clip's" in page.inner_text("article >> nth=0")
-    page.wait_for_function("() => earmark.gallery.nodes.length === 0", timeout=10_000)
-    assert first.get_attribute("aria-pressed") == "false"
-    page.locator(".area[data-gallery] >> nth=1").click()
-    page.wait_for_function("() => earmark.gallery.nodes.length === 2")
-
-
-def test_a_row_of_the_table_of_regions_plays_its_box(opened):
-    page = opened(page_of())
-    page.locator("[data-box] >> nth=1").click()
-    page.wait_for_function("() => earmark.viewer.player.playing")
-    regions = [r for c in examples.explanation("prototypes").evidence.channels for r in c.regions]
-    assert state(page, "viewer.box.start_s") == pytest.approx(regions[1].start_s)
-    assert state(page, "viewer.player.source") == "box"
+    assert same == [True, 4]

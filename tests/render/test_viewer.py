@@ -44,6 +44,15 @@ def test_beyond_the_classifiers_band_rows_go_on_at_the_clips_own_rate():
         assert column[peak] > 252  # both as loud: within 1.5 dB of the maximum
 
 
+def test_a_long_clip_is_taken_in_parts_beyond_the_band_without_a_seam():
+    n_samples = round(1.2 * viewer.FRAMES_AT_ONCE * 160 / examples.RATE * 44100)
+    tone = 0.25 * torch.sin(2 * np.pi * 15000 * torch.arange(n_samples, dtype=torch.float64) / 44100).float()
+    packed = viewer.spectrogram(examples.explanation("mask", Waveform(tone[None], 44100)))
+    row = unpacked(packed)[round(15000 / packed["hz_step"])]
+    assert len(row) > viewer.FRAMES_AT_ONCE + 100
+    assert np.ptp(row[5:-5].astype(int)) <= 1  # a steady tone; a byte is rounded
+
+
 def test_a_long_clip_has_few_frames_and_loses_no_click():
     samples = torch.zeros(1, 50 * examples.RATE)
     samples[0, 31 * examples.RATE + 77] = 1.0

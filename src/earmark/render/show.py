@@ -15,11 +15,11 @@ FRAME_HEIGHT = 900  # pixels
 
 
 def notebook_html(explanation: Explanation) -> str:
-    """Returns the page in a frame: it may run its script, and reaches nothing else of the notebook."""
+    """Returns the page in a frame: it may run its script and save sounds, and reaches nothing else of the notebook."""
     page = html.escape(explanation_page(explanation, most_characters=NOTEBOOK_CHARACTERS))
     title = html.escape(repr(explanation))
     return (
-        f'<iframe title="{title}" sandbox="allow-scripts" srcdoc="{page}" '
+        f'<iframe title="{title}" sandbox="allow-scripts allow-downloads" srcdoc="{page}" '
         f'style="width:100%;height:{FRAME_HEIGHT}px;border:0"></iframe>'
     )
 

@@ -1,6 +1,6 @@
 """What the viewer of a page gets: the spectrogram, overlays and sounds of one explanation, as plain JSON values.
 
-The viewer itself is the plain JavaScript in `viewer/`: five short files that make one module, `script()`. It draws the
+The viewer itself is the plain JavaScript in `viewer/`: short files that make one module, `script()`. It draws the
 classifier's own STFT on true axes, plays the sounds in step, and filters boxes out of them; it asks for nothing outside
 the page. The types of these values are written down in the scripts.
 """
@@ -24,13 +24,14 @@ from . import words
 from .figures import COLORS, heat_of
 from .raster import Axes
 
-SCRIPTS = ("sound", "picture", "player", "viewer", "gallery")
+SCRIPTS = ("sound", "wav", "picture", "boxes", "player", "controls", "reading", "input", "viewer", "gallery")
 
 COLOR_MAPS = ("magma", "viridis", "cividis", "gray")  # uniform, and safe for any color vision
 HEAT_ROWS, HEAT_COLUMNS = 96, 320  # of a map
 FINE_ROWS, FINE_COLUMNS = 192, 600  # of values on the STFT grid
 MOST_FRAMES = 4000  # of a spectrogram; beyond that, neighbors share their maximum
 STEP_DB = 0.5  # of a byte
+FRAMES_AT_ONCE = 1024  # of the part beyond the classifier's band
 
 
 @lru_cache(maxsize=1)
@@ -120,8 +121,10 @@ def _power_beyond(mono: Waveform, explanation: Explanation, n_frames: int) -> Fl
     hop = grid.stft.hop_length * ratio
     padded = torch.nn.functional.pad(mono.samples[0], (n_fft // 2, n_fft + math.ceil(hop)))
     starts = (torch.arange(n_frames) * hop).round().long().clamp_max(len(padded) - n_fft)
-    spectra = torch.fft.rfft(padded.unfold(0, n_fft, 1)[starts] * torch.hann_window(n_fft))
-    return (spectra.abs().square().T / ratio**2)[grid.stft.n_freq :]
+    frames, window = padded.unfold(0, n_fft, 1), torch.hann_window(n_fft)
+    # part by part: all frames of a long clip, each `n_fft` samples long, would be many times the clip
+    spectra = (torch.fft.rfft(frames[part] * window)[:, grid.stft.n_freq :] for part in starts.split(FRAMES_AT_ONCE))
+    return torch.cat([spectrum.abs().square() for spectrum in spectra]).T / ratio**2
 
 
 def _pooled(power: Float[Tensor, "freq frame"], by: int) -> Float[Tensor, "freq column"]:

@@ -29,11 +29,15 @@ class Gallery {
 
   /** Takes up the buttons and the pictures of a page. */
   mount() {
-    for (const button of document.querySelectorAll("[data-gallery]")) {
-      const [what, channel, prototype] = String(/** @type {HTMLElement} */ (button).dataset.gallery).split(":");
-      button.addEventListener("click", () =>
+    this.viewer.player.before = () => this.stop();
+    for (const element of document.querySelectorAll("[data-gallery]")) {
+      const { gallery } = /** @type {HTMLElement} */ (element).dataset;
+      const button = document.querySelector(`button[data-gallery="${gallery}"]`); // a picture stands for its button
+      const [what, channel, prototype] = String(gallery).split(":");
+      element.addEventListener("click", () =>
         this.play(/** @type {HTMLElement} */ (button), what, Number(channel), Number(prototype)));
     }
+    document.addEventListener("keydown", ({ key }) => key === "Escape" && this.stop());
     for (const button of document.querySelectorAll("button[data-box]")) {
       const [overlay, box] = String(/** @type {HTMLElement} */ (button).dataset.box).split(":");
       button.addEventListener("click", () => this.playBox(overlay, Number(box)));
@@ -51,8 +55,8 @@ class Gallery {
   async playBox(overlay, box) {
     const found = this.viewer.data.overlays.find(({ id }) => id === overlay);
     if (!found) return;
-    await this.viewer.choose(found.boxes[box]);
-    await this.viewer.playBox("box");
+    this.viewer.choose(found.boxes[box]);
+    await this.viewer.player.playBox("box");
   }
 
   /**
@@ -127,12 +131,14 @@ class Gallery {
     if (again) return;
     this.viewer.player.pause();
     const turn = ++this.turn;
-    if (button.matches("button")) button.setAttribute("aria-pressed", "true");
-    const parts = await this.parts(what, channel, prototype);
+    button.setAttribute("aria-pressed", "true");
     const context = (this.viewer.player.context ??= new AudioContext());
-    await context.resume();
+    const ready = Promise.all([this.parts(what, channel, prototype), context.resume()]);
+    const parts = await ready.then(([sounds]) => sounds, () => null);
     if (turn !== this.turn) return;
-    this.say(button, this.start(context, parts, turn));
+    if (parts) return this.say(button, playedText(this.start(context, parts, turn)));
+    this.stop();
+    this.say(button, "This browser could not decode the sound.");
   }
 
   /**
@@ -179,29 +185,42 @@ class Gallery {
   }
 
   /**
-   * Says beside the gallery what is played.
+   * Says something beside a button.
    * @param {HTMLElement} button
-   * @param {number[]} boosts
+   * @param {string} text
    */
-  say(button, boosts) {
+  say(button, text) {
     const said = button.closest("article")?.querySelector("[data-said]");
-    if (!said) return;
-    const what = boosts.length > 1 ? "This clip's region, then the training clip's" : "A sound of this channel";
-    const louder = boosts.map((db) => `${db.toFixed(0)} dB`).join(" and ");
-    said.textContent = !boosts.length ? "This sound is not on the page."
-      : `${what}${boosts.some((db) => db > 0.5) ? `, made louder by ${louder}` : ""}.`;
+    if (said) said.textContent = text;
   }
 }
 
 /**
- * Opens the viewer of a page: its data lie in the element `earmark-data`, its place is the element `earmark-viewer`.
+ * Returns what is said of sounds that are played.
+ * @param {number[]} boosts by how many decibels each was made louder
+ */
+function playedText(boosts) {
+  if (!boosts.length) return "This sound is not on the page.";
+  const what = boosts.length > 1 ? "This clip's region, then the training clip's" : "A sound of this channel";
+  const louder = boosts.map((db) => `${db.toFixed(0)} dB`).join(" and ");
+  return `${what}${boosts.some((db) => db > 0.5) ? `, made louder by ${louder}` : ""}.`;
+}
+
+/**
+ * Opens the viewer of a page: its data lie in the element `earmark-data`, its place is the element `earmark-viewer`,
+ * where it says so if the browser is too old for it.
  * @returns {Promise<{viewer: Viewer, gallery: Gallery}>}
  */
 async function openPage() {
   const data = JSON.parse(document.getElementById("earmark-data")?.textContent ?? "{}");
   const root = /** @type {HTMLElement} */ (document.getElementById("earmark-viewer"));
   const viewer = new Viewer(root, data);
-  await viewer.open();
+  try {
+    await viewer.open();
+  } catch (error) {
+    root.replaceChildren(`This browser cannot show the picture and the sounds (${error}); a newer one can.`);
+    throw error;
+  }
   const gallery = new Gallery(viewer, data.training_sounds);
   gallery.mount();
   root.dataset.ready = String(Math.round(performance.now()));

@@ -27,13 +27,13 @@
  */
 
 const AGAINST = "#58a6ff"; // heat that speaks against the target
-const DASH = 7; // pixels of each color where boxes lie on one another
+const FINE = 16; // levels of a pixel for each step of a byte
 
 /** @type {Record<ScaleName, (hz: number) => number>} */
 const SCALES = {
   linear: (hz) => hz,
   mel: (hz) => 2595 * Math.log10(1 + hz / 700),
-  log: (hz) => Math.log2(Math.max(hz, 1)),
+  log: (hz) => Math.log2(Math.max(hz, 1e-3)),
 };
 
 /** @type {Record<ScaleName, (value: number) => number>} */
@@ -123,74 +123,120 @@ function hzText(hz) {
 }
 
 /**
- * For each pixel of an axis, the cells between its borders, or the place between two cells where a pixel is smaller
- * than one.
- * @param {number} n pixels
- * @param {(share: number) => number} cellAt which cell, in fractions, lies at a share of the axis
- * @returns {{first: Int32Array, last: Int32Array, between: Float64Array}} `between` is -1 where there are several
+ * For each pixel of an axis, the cells between its borders, or the two that it lies between where it is smaller than
+ * one.
+ * @typedef {{first: Int32Array, last: Int32Array, between: Float64Array}} Cells `between` is -1 where a pixel holds all
+ *   of `first` to `last`, else the way from the one to the other
  */
-function cellsOf(n, cellAt) {
+
+/**
+ * @param {number} n pixels
+ * @param {number} n_cells
+ * @param {(share: number) => number} cellAt which cell, in fractions, lies at a share of the axis
+ * @returns {Cells}
+ */
+function cellsOf(n, n_cells, cellAt) {
   const first = new Int32Array(n);
   const last = new Int32Array(n);
   const between = new Float64Array(n);
+  const inside = (/** @type {number} */ cell) => Math.min(Math.max(cell, 0), n_cells - 1);
   for (let i = 0; i < n; i++) {
-    const low = cellAt(i / n);
-    const high = cellAt((i + 1) / n);
-    if (high - low > 1.5) {
-      first[i] = Math.ceil(low);
-      last[i] = Math.max(first[i], Math.ceil(high) - 1);
-      between[i] = -1;
-    } else {
-      const middle = (low + high) / 2;
-      first[i] = Math.floor(middle);
-      last[i] = first[i] + 1;
-      between[i] = middle - first[i];
-    }
+    const [low, high] = [cellAt(i / n), cellAt((i + 1) / n)];
+    const several = high - low > 1.5;
+    const from = several ? Math.ceil(low) : Math.floor((low + high) / 2);
+    between[i] = several ? -1 : (low + high) / 2 - from;
+    first[i] = inside(from);
+    last[i] = inside(several ? Math.max(from, Math.ceil(high) - 1) : from + 1);
   }
   return { first, last, between };
 }
 
 /**
- * Returns a grid's values on pixels, row 0 at the top: of several cells in a pixel the one farthest from nothing, so
- * that nothing faint or thin is lost, and between cells their linear mean.
+ * Returns a grid's values on pixels, row 0 at the top, `FINE` steps for each step of a byte: of several cells in a
+ * pixel the one farthest from nothing, so that nothing faint or thin is lost, and between cells their linear mean.
  * @param {Values} grid
  * @param {number} width
  * @param {number} height
  * @param {(share: number) => number} columnAt
  * @param {(share: number) => number} rowAt
- * @returns {Float32Array}
+ * @returns {Uint16Array}
  */
 function onPixels(grid, width, height, columnAt, rowAt) {
   const { rows, columns, values } = grid;
   const zero = grid.signed ? 127.5 : 0;
-  const farther = (/** @type {number} */ a, /** @type {number} */ b) =>
-    (Math.abs(b - zero) > Math.abs(a - zero) ? b : a);
-  const up = cellsOf(height, rowAt);
-  const along = cellsOf(width, columnAt);
-  const clip = (/** @type {number} */ i, /** @type {number} */ n) => Math.min(Math.max(i, 0), n - 1);
-  const out = new Float32Array(width * height);
+  const up = cellsOf(height, rows, rowAt);
+  const along = cellsOf(width, columns, columnAt);
+  const out = new Uint16Array(width * height);
   const line = new Float32Array(columns);
   for (let y = 0; y < height; y++) {
     const row = height - 1 - y;
-    const [low, high, share] = [clip(up.first[row], rows), clip(up.last[row], rows), up.between[row]];
-    for (let c = 0; c < columns; c++) {
-      if (share >= 0) {
-        line[c] = (1 - share) * values[low * columns + c] + share * values[high * columns + c];
-      } else {
-        let most = zero;
-        for (let r = low; r <= high; r++) most = farther(most, values[r * columns + c]);
-        line[c] = most;
-      }
+    const low = up.first[row] * columns;
+    const high = up.last[row] * columns;
+    if (up.between[row] < 0) farthest(line, values, low, high, zero);
+    else for (let c = 0; c < columns; c++) {
+      line[c] = values[low + c] + up.between[row] * (values[high + c] - values[low + c]);
     }
-    for (let x = 0; x < width; x++) {
-      const [left, right, part] = [clip(along.first[x], columns), clip(along.last[x], columns), along.between[x]];
-      let value = zero;
-      if (part >= 0) value = (1 - part) * line[left] + part * line[right];
-      else for (let c = left; c <= right; c++) value = farther(value, line[c]);
-      out[y * width + x] = value;
-    }
+    spread(out, y * width, line, along, zero);
   }
   return out;
+}
+
+/**
+ * Puts into a line the values that lie farthest from `zero` among several rows.
+ * @param {Float32Array} line
+ * @param {Uint8Array} values
+ * @param {number} low where the first row starts
+ * @param {number} high where the last row starts
+ * @param {number} zero
+ */
+function farthest(line, values, low, high, zero) {
+  const columns = line.length;
+  line.fill(zero);
+  for (let start = low; start <= high; start += columns) {
+    for (let c = 0; c < columns; c++) {
+      const value = values[start + c];
+      if (Math.abs(value - zero) > Math.abs(line[c] - zero)) line[c] = value;
+    }
+  }
+}
+
+/**
+ * Spreads a line over the pixels of a row, which starts at `start`.
+ * @param {Uint16Array} out
+ * @param {number} start
+ * @param {Float32Array} line
+ * @param {Cells} along
+ * @param {number} zero
+ */
+function spread(out, start, line, { first, last, between }, zero) {
+  for (let x = 0; x < first.length; x++) {
+    let value = line[first[x]];
+    if (between[x] >= 0) value += between[x] * (line[last[x]] - value);
+    else for (let c = first[x] + 1; c <= last[x]; c++) {
+      if (Math.abs(line[c] - zero) > Math.abs(value - zero)) value = line[c];
+    }
+    out[start + x] = FINE * value + 0.5;
+  }
+}
+
+/** @type {WeakMap<Values, {key: string, pixels: Uint16Array}>} */
+const LAST_PIXELS = new WeakMap();
+
+/**
+ * Returns `onPixels`; the last result of each grid is kept while only its look changes.
+ * @param {Values} grid
+ * @param {HTMLCanvasElement} canvas
+ * @param {Axes} axes
+ * @param {(share: number) => number} columnAt
+ * @param {(share: number) => number} rowAt
+ */
+function keptOnPixels(grid, { width, height }, axes, columnAt, rowAt) {
+  const key = [width, height, axes.start_s, axes.end_s, axes.low_hz, axes.high_hz, axes.scale].join();
+  const known = LAST_PIXELS.get(grid);
+  if (known?.key === key) return known.pixels;
+  const pixels = onPixels(grid, width, height, columnAt, rowAt);
+  LAST_PIXELS.set(grid, { key, pixels });
+  return pixels;
 }
 
 /**
@@ -202,46 +248,75 @@ function onPixels(grid, width, height, columnAt, rowAt) {
  * @param {number} duration_s
  */
 function drawPixels(canvas, spectrogram, heats, look, duration_s) {
-  const { width, height } = canvas;
   const axes = new Axes(look);
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  const image = context.createImageData(width, height);
-  const step_s = spectrogram.step_s ?? 1;
-  const hz_step = spectrogram.hz_step ?? 1;
-  const levels = onPixels(spectrogram, width, height, (x) => axes.seconds(x) / step_s, (y) => axes.hz(y) / hz_step);
-  const scale = 255 / (2 * look.range_db);
-  const lift = 2 * look.range_db - 255 + 2 * look.gain_db;
-  for (let i = 0; i < levels.length; i++) {
-    const step = Math.min(255, Math.max(0, Math.round((levels[i] + lift) * scale)));
-    image.data.set(look.colors.subarray(3 * step, 3 * step + 3), 4 * i);
-    image.data[4 * i + 3] = 255;
+  const image = context.createImageData(canvas.width, canvas.height);
+  const { step_s = 1, hz_step = 1 } = spectrogram;
+  const levels = keptOnPixels(spectrogram, canvas, axes,
+    (x) => axes.seconds(x) / step_s, (y) => axes.hz(y) / hz_step);
+  const colors = colorsOf(look);
+  const pixels = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < levels.length; i++) pixels[i] = colors[levels[i]];
+  for (const { heat, color } of heats) {
+    const top = SCALES.mel(heat.top_hz ?? look.high_hz);
+    const values = keptOnPixels(heat, canvas, axes,
+      (x) => (axes.seconds(x) / duration_s) * heat.columns - 0.5,
+      (y) => (SCALES.mel(axes.hz(y)) / top) * heat.rows - 0.5);
+    blendHeat(image.data, values, tintsOf(Boolean(heat.signed), color, look.fade));
   }
-  for (const { heat, color } of heats) blendHeat(image.data, heat, color, look, axes, duration_s, width, height);
   context.putImageData(image, 0, 0);
+}
+
+/**
+ * Returns the color of each level as the bytes of a pixel: the range below the top, lifted by the gain.
+ * @param {Look} look
+ * @returns {Uint32Array}
+ */
+function colorsOf({ colors, range_db, gain_db }) {
+  const bytes = new Uint8ClampedArray(4 * (255 * FINE + 1));
+  for (let i = 0; i <= 255 * FINE; i++) {
+    const share = (i / FINE + 2 * (range_db + gain_db) - 255) / (2 * range_db);
+    const step = Math.round(255 * Math.min(1, Math.max(0, share)));
+    for (let c = 0; c < 3; c++) bytes[4 * i + c] = colors[3 * step + c];
+    bytes[4 * i + 3] = 255;
+  }
+  return new Uint32Array(bytes.buffer);
+}
+
+/**
+ * Returns how a value of heat changes a pixel: `kept` of what is there, plus `added` red, green and blue.
+ * @param {boolean} signed
+ * @param {string} color
+ * @param {number} fade
+ * @returns {{kept: Float32Array, added: Float32Array}}
+ */
+function tintsOf(signed, color, fade) {
+  const kept = new Float32Array(255 * FINE + 1);
+  const added = new Float32Array(3 * kept.length);
+  const tints = [rgbOf(color), rgbOf(AGAINST)];
+  for (let i = 0; i < kept.length; i++) {
+    const value = signed ? i / FINE / 127.5 - 1 : i / FINE / 255;
+    const alpha = 0.85 * fade * Math.abs(value);
+    kept[i] = 1 - alpha;
+    for (let c = 0; c < 3; c++) added[3 * i + c] = alpha * tints[value < 0 ? 1 : 0][c];
+  }
+  return { kept, added };
 }
 
 /**
  * Lays heat over pixels: the stronger the value, the more of the color.
  * @param {Uint8ClampedArray} pixels
- * @param {Values} heat
- * @param {string} color
- * @param {Look} look
- * @param {Axes} axes
- * @param {number} duration_s
- * @param {number} width
- * @param {number} height
+ * @param {Uint16Array} values
+ * @param {{kept: Float32Array, added: Float32Array}} tints
  */
-function blendHeat(pixels, heat, color, look, axes, duration_s, width, height) {
-  const top = SCALES.mel(heat.top_hz ?? look.high_hz);
-  const values = onPixels(heat, width, height,
-    (x) => (axes.seconds(x) / duration_s) * heat.columns - 0.5,
-    (y) => (SCALES.mel(axes.hz(y)) / top) * heat.rows - 0.5);
-  const colors = [rgbOf(color), rgbOf(AGAINST)];
+function blendHeat(pixels, values, { kept, added }) {
   for (let i = 0; i < values.length; i++) {
-    const value = heat.signed ? (values[i] - 127.5) / 127.5 : values[i] / 255;
-    const alpha = 0.85 * look.fade * Math.min(1, Math.abs(value));
-    const tint = colors[value < 0 ? 1 : 0];
-    for (let c = 0; c < 3; c++) pixels[4 * i + c] += alpha * (tint[c] - pixels[4 * i + c]);
+    const value = values[i];
+    const share = kept[value];
+    if (share === 1) continue;
+    pixels[4 * i] = pixels[4 * i] * share + added[3 * value];
+    pixels[4 * i + 1] = pixels[4 * i + 1] * share + added[3 * value + 1];
+    pixels[4 * i + 2] = pixels[4 * i + 2] * share + added[3 * value + 2];
   }
 }
 
@@ -251,96 +326,4 @@ function blendHeat(pixels, heat, color, look, axes, duration_s, width, height) {
  */
 function rgbOf(color) {
   return [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
-}
-
-/**
- * Draws boxes with a dark rim. Boxes that lie on one another share their line: its dashes take turns in their colors.
- * @param {HTMLCanvasElement} canvas
- * @param {{boxes: Box[], color: string, tag: string}[]} marks
- * @param {Look} look
- * @param {number} ratio device pixels per pixel
- */
-function drawBoxes(canvas, marks, look, ratio) {
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  const axes = new Axes(look);
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  const [width, height] = [canvas.width / ratio, canvas.height / ratio];
-  /** @type {{left: number, top: number, right: number}[]} */
-  const tags = [];
-  for (const { box, owners } of sharedBoxes(marks)) {
-    const left = axes.x(box.start_s) * width;
-    const right = axes.x(box.end_s) * width;
-    const top = (1 - axes.y(box.high_hz)) * height;
-    const bottom = (1 - axes.y(Math.max(box.low_hz, axes.low_hz))) * height;
-    if (right < 0 || left > width || bottom < 0 || top > height) continue;
-    outline(context, left, top, Math.max(right - left, 3), Math.max(bottom - top, 3), owners);
-    for (const mark of owners) if (mark.tag) tagBox(context, Math.max(left, 0), Math.max(top, 0), mark, tags);
-  }
-}
-
-/**
- * Returns each place once, with all that have a box there.
- * @param {{boxes: Box[], color: string, tag: string}[]} marks
- */
-function sharedBoxes(marks) {
-  /** @type {Map<string, {box: Box, owners: {color: string, tag: string}[]}>} */
-  const found = new Map();
-  for (const mark of marks) {
-    for (const box of mark.boxes) {
-      const key = [box.start_s, box.end_s, box.low_hz, box.high_hz].map((v) => v.toFixed(3)).join();
-      const known = found.get(key);
-      if (known) known.owners.push(mark);
-      else found.set(key, { box, owners: [mark] });
-    }
-  }
-  return found.values();
-}
-
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {number} left
- * @param {number} top
- * @param {number} width
- * @param {number} height
- * @param {{color: string}[]} owners
- */
-function outline(context, left, top, width, height, owners) {
-  context.setLineDash([]);
-  context.lineWidth = 4;
-  context.strokeStyle = "rgba(0, 0, 0, .7)";
-  context.strokeRect(left + 1, top + 1, width - 2, height - 2);
-  context.lineWidth = 2;
-  owners.forEach(({ color }, i) => {
-    if (owners.length > 1) context.setLineDash([DASH, DASH * (owners.length - 1)]);
-    context.lineDashOffset = -DASH * i;
-    context.strokeStyle = color;
-    context.strokeRect(left + 1, top + 1, width - 2, height - 2);
-  });
-  context.setLineDash([]);
-  context.lineDashOffset = 0;
-}
-
-/**
- * Writes a box's tag into its corner, beside the tags that are there.
- * @param {CanvasRenderingContext2D} context
- * @param {number} left
- * @param {number} top
- * @param {{color: string, tag: string}} mark
- * @param {{left: number, top: number, right: number}[]} tags
- */
-function tagBox(context, left, top, mark, tags) {
-  context.font = "600 11px system-ui, sans-serif";
-  const width = context.measureText(mark.tag).width + 8;
-  for (const tag of tags) {
-    if (Math.abs(tag.top - top) < 15 && left < tag.right + 2 && left + width > tag.left) left = tag.right + 2;
-  }
-  tags.push({ left, top, right: left + width });
-  context.fillStyle = mark.color;
-  context.fillRect(left, top, width, 15);
-  context.strokeStyle = "rgba(0, 0, 0, .7)";
-  context.lineWidth = 1;
-  context.strokeRect(left + 0.5, top + 0.5, width - 1, 14);
-  context.fillStyle = "#000";
-  context.textBaseline = "middle";
-  context.fillText(mark.tag, left + 4, top + 8);
 }

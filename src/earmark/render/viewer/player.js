@@ -8,8 +8,6 @@
  */
 
 const FADE_S = 0.012; // of a switch; shorter ones click
-const MOST_MATCH_DB = 40;
-const FULL = 0.99; // the peak that a matched sound may reach
 
 /** Plays one clip's sounds in step. */
 class Player {
@@ -34,15 +32,21 @@ class Player {
     this.source = "original";
     /** @type {Box | null} */
     this.box = null;
-    /** @type {[number, number] | null} seconds that are played, instead of the whole clip */
+    /** @type {[number, number] | null} seconds of "box" that are played, instead of the whole clip */
     this.range = null;
     this.rate = 1;
     this.loop = false;
     this.matched = false;
+    this.wanted = false; // whether it is to play, also while its sounds are not ready yet
     this.playing = false;
     this.rest_s = 0; // where it stands while it does not play
-    this.began = { at: 0, from_s: 0 };
+    /** @type {number | null} where it will go on as soon as its sounds are ready */
+    this.next_s = null;
+    this.began = { at: 0, from_s: 0, rate: 1, loop: false, span: this.span }; // of what sounds now
     this.start = 0; // counts starts, so that one that was overtaken is dropped
+    this.before = () => {}; // called before it plays
+    /** @type {SourceName | null} what could not be decoded */
+    this.broken = null;
   }
 
   /** The names of the sounds that can be heard now. */
@@ -64,10 +68,9 @@ class Player {
   get position() {
     if (!this.playing || !this.context) return this.rest_s;
     const late = this.context.outputLatency || this.context.baseLatency || 0;
-    const passed = Math.max(0, this.context.currentTime - late - this.began.at) * this.rate;
-    const [start, end] = this.span;
-    const reached = this.began.from_s + passed;
-    if (!this.loop || reached < end) return Math.min(reached, end);
+    const { at, from_s, rate, loop, span: [start, end] } = this.began;
+    const reached = from_s + Math.max(0, this.context.currentTime - late - at) * rate;
+    if (!loop || reached < end) return Math.min(reached, end);
     return start + ((reached - start) % (end - start));
   }
 
@@ -94,24 +97,28 @@ class Player {
   async made(name) {
     const packed = this.clip.sounds[name];
     if (packed) return decoded(packed);
+    const { box } = this;
     const original = await this.sound("original");
     if (name === "complement") return minus(original, await this.sound("evidence"));
+    if (this.box !== box) return this.sound(name); // chosen meanwhile
     if (name === "rest") return minus(original, await this.sound("box"));
-    if (!this.box) throw new Error("There is no box to play.");
-    return keptInBoxes(original, [this.box], this.clip.duration_s, this.clip.window_s);
+    if (!box) throw new Error("There is no box to play.");
+    return keptInBoxes(original, [box], this.clip.duration_s, this.clip.window_s);
   }
 
   /**
-   * Sets the box of "box" and "rest".
+   * Sets the box of "box" and "rest"; where only a box's seconds are played, its own from now on.
    * @param {Box | null} box
    */
   async setBox(box) {
     this.box = box;
+    if (this.range) this.range = box && this.clipped(spanOf([box]));
     for (const name of /** @type {SourceName[]} */ (["box", "rest"])) {
       this.sounds.delete(name);
       this.ready.delete(name);
+      this.stopNode(name);
     }
-    if (this.source !== "box" && this.source !== "rest") return;
+    if (this.source !== "box" && this.source !== "rest") return this.changed();
     if (!box) this.source = "original";
     await this.restart();
   }
@@ -123,25 +130,38 @@ class Player {
   async setSource(name) {
     if (!this.names.includes(name)) return;
     this.source = name;
-    if (this.playing && !this.running.has(name)) await this.restart();
-    else this.setGains();
+    this.broken = null;
+    const whole = this.range && name !== "box";
+    if (whole) this.range = null;
+    if (whole || !this.running.has(name)) return this.restart();
+    this.setGains();
     this.changed();
+  }
+
+  /**
+   * Plays the box from its first second, or everything else from where it stands.
+   * @param {"box" | "rest"} name
+   */
+  async playBox(name) {
+    if (!this.box) return;
+    this.source = name;
+    this.range = name === "box" ? this.clipped(spanOf([this.box])) : null;
+    await this.play(this.range?.[0]);
   }
 
   /** @param {number} seconds */
   async seek(seconds) {
-    const [start, end] = this.span;
-    this.rest_s = Math.min(Math.max(seconds, 0), this.clip.duration_s);
-    if (this.playing) await this.play(this.rest_s >= end || this.rest_s < start ? start : this.rest_s);
+    const to = Math.min(Math.max(seconds, 0), this.clip.duration_s);
+    if (this.wanted && (this.range || this.loop || to < this.clip.duration_s)) return this.play(to);
+    if (this.wanted) this.pause();
+    this.rest_s = to;
     this.changed();
   }
 
   /** @param {number} rate */
   async setRate(rate) {
-    const position = this.position;
     this.rate = rate;
-    if (this.playing) await this.play(position);
-    this.changed();
+    await this.restart();
   }
 
   /** @param {boolean} loop */
@@ -150,10 +170,12 @@ class Player {
     await this.restart();
   }
 
-  /** @param {[number, number] | null} range */
-  async setRange(range) {
-    this.range = range && [Math.max(0, range[0]), Math.min(this.clip.duration_s, range[1])];
-    await this.restart();
+  /**
+   * @param {[number, number]} range
+   * @returns {[number, number]}
+   */
+  clipped(range) {
+    return [Math.max(0, range[0]), Math.min(this.clip.duration_s, range[1])];
   }
 
   /** @param {boolean} matched */
@@ -165,7 +187,7 @@ class Player {
 
   /** Goes on from here if it plays, with what has changed. */
   async restart() {
-    if (this.playing) await this.play(this.position);
+    if (this.wanted) await this.play();
     else this.changed();
   }
 
@@ -174,22 +196,50 @@ class Player {
    * @param {number} [from_s]
    */
   async play(from_s) {
+    if (!this.names.length) return;
     const turn = ++this.start;
+    this.before();
+    this.next_s = from_s ?? this.next_s ?? this.position;
+    this.wanted = true;
+    this.broken = null;
     this.context ??= new AudioContext();
-    const context = this.context;
-    await Promise.all([context.resume(), ...this.names.slice(0, 3).map((name) => this.sound(name)),
-      this.sound(this.source)]);
+    this.changed();
+    const ready = await this.prepared(this.context).catch(() => false);
     if (turn !== this.start) return;
-    const [start, end] = this.span;
-    let from = from_s ?? this.rest_s;
-    if (from < start || from >= end - 0.005) from = start;
+    if (ready) this.begin(this.context, this.next_s ?? 0);
+    else this.fail();
+  }
+
+  /**
+   * Waits for the sound that is heard, and for those that one may switch to.
+   * @param {AudioContext} context
+   */
+  async prepared(context) {
+    const others = Promise.allSettled(this.names.slice(0, 3).map((name) => this.sound(name)));
+    await Promise.all([context.resume(), this.sound("original"), this.sound(this.source), others]);
+    return true;
+  }
+
+  /**
+   * @param {AudioContext} context
+   * @param {number} from_s
+   */
+  begin(context, from_s) {
+    const { rate, loop, span } = this;
+    const from = from_s < span[0] || from_s >= span[1] - 0.005 ? span[0] : from_s;
     this.stopNodes();
     this.output ??= this.outputOf(context);
     const at = context.currentTime + 0.03;
     this.connect(context, this.output, at, from);
-    this.began = { at, from_s: from };
+    this.began = { at, from_s: from, rate, loop, span };
     this.playing = true;
-    this.setGains();
+    this.next_s = null;
+    this.changed();
+  }
+
+  fail() {
+    this.pause();
+    this.broken = this.source;
     this.changed();
   }
 
@@ -231,22 +281,34 @@ class Player {
     this.changed();
   }
 
+  toggle() {
+    if (this.wanted) this.pause();
+    else this.play();
+  }
+
   pause() {
     this.start++;
-    this.rest_s = this.position;
+    this.rest_s = this.next_s ?? this.position;
+    this.next_s = null;
+    this.wanted = false;
     this.playing = false;
     this.stopNodes();
     this.changed();
   }
 
   stopNodes() {
-    for (const { node, gain } of this.running.values()) {
-      node.onended = null;
-      node.stop();
-      node.disconnect();
-      gain.disconnect();
-    }
-    this.running.clear();
+    for (const name of [...this.running.keys()]) this.stopNode(name);
+  }
+
+  /** @param {SourceName} name */
+  stopNode(name) {
+    const running = this.running.get(name);
+    if (!running) return;
+    running.node.onended = null;
+    running.node.stop();
+    running.node.disconnect();
+    running.gain.disconnect();
+    this.running.delete(name);
   }
 
   /** Fades to what is to be heard. */
@@ -259,20 +321,14 @@ class Player {
   }
 
   /**
-   * Returns the gain with which a sound is played: 1, or what makes it as loud (root mean square over what is played)
-   * as the original, at most 40 dB and never so much that it would clip; `short_db` is what is then missing.
+   * Returns the gain with which a sound is played: 1, or what makes it as loud as the original over what is played.
    * @param {SourceName} name
    * @returns {{gain: number, db: number, short_db: number}}
    */
   gainOf(name) {
     const [sound, original] = [this.ready.get(name), this.ready.get("original")];
     if (!this.matched || !sound || !original || name === "original") return { gain: 1, db: 0, short_db: 0 };
-    const own = loudness(sound, ...this.span);
-    const whole = loudness(original, ...this.span);
-    if (own.rms < 1e-7) return { gain: 1, db: 0, short_db: 0 };
-    const wanted = whole.rms / own.rms;
-    const gain = Math.min(wanted, Math.max(1, FULL / own.peak), 10 ** (MOST_MATCH_DB / 20));
-    return { gain, db: 20 * Math.log10(gain), short_db: Math.max(0, 20 * Math.log10(wanted / gain)) };
+    return matchingGain(sound, original, this.span);
   }
 
   /**
@@ -291,14 +347,4 @@ class Player {
     const buffer = await context.startRendering();
     return sound.channels.map((_, c) => buffer.getChannelData(c));
   }
-}
-
-/**
- * @param {BaseAudioContext} context
- * @param {Sound} sound
- */
-function bufferOf(context, sound) {
-  const buffer = context.createBuffer(sound.channels.length, sound.channels[0].length, sound.rate);
-  sound.channels.forEach((samples, c) => buffer.copyToChannel(/** @type {Float32Array<ArrayBuffer>} */ (samples), c));
-  return buffer;
 }

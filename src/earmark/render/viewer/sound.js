@@ -1,5 +1,8 @@
 // Sound: unpacking what the page holds, and the band filter behind "play this box".
 
+const MOST_MATCH_DB = 40;
+const FULL = 0.99; // the peak that a matched sound may reach
+
 /**
  * A box in time and frequency.
  * @typedef {{start_s: number, end_s: number, low_hz: number, high_hz: number}} Box
@@ -50,6 +53,24 @@ async function decoded(packed) {
   return { channels, rate: packed.rate, start_s: packed.start_s };
 }
 
+/** @type {WeakMap<Sound, AudioBuffer>} */
+const BUFFERS = new WeakMap();
+
+/**
+ * Returns a sound as nodes take it; it is copied only once.
+ * @param {BaseAudioContext} context
+ * @param {Sound} sound
+ * @returns {AudioBuffer}
+ */
+function bufferOf(context, sound) {
+  const known = BUFFERS.get(sound);
+  if (known) return known;
+  const buffer = context.createBuffer(sound.channels.length, sound.channels[0].length, sound.rate);
+  sound.channels.forEach((samples, c) => buffer.copyToChannel(/** @type {Float32Array<ArrayBuffer>} */ (samples), c));
+  BUFFERS.set(sound, buffer);
+  return buffer;
+}
+
 /**
  * Returns one sound minus another, sample by sample.
  * @param {Sound} whole
@@ -80,6 +101,22 @@ function loudness(sound, start_s, end_s) {
     }
   }
   return { peak, rms: Math.sqrt(power / Math.max(1, (last - first) * sound.channels.length)) };
+}
+
+/**
+ * Returns the gain that makes a sound as loud as another (root mean square over a span of seconds), at most 40 dB and
+ * never so much that it would clip; `short_db` is what is then missing.
+ * @param {Sound} sound
+ * @param {Sound} other
+ * @param {[number, number]} span
+ * @returns {{gain: number, db: number, short_db: number}}
+ */
+function matchingGain(sound, other, span) {
+  const { rms, peak } = loudness(sound, ...span);
+  const wanted = loudness(other, ...span).rms / rms;
+  if (rms < 1e-7 || wanted === 0) return { gain: 1, db: 0, short_db: 0 };
+  const gain = Math.min(wanted, Math.max(1, FULL / peak), 10 ** (MOST_MATCH_DB / 20));
+  return { gain, db: 20 * Math.log10(gain), short_db: Math.max(0, 20 * Math.log10(wanted / gain)) };
 }
 
 /** A fast Fourier transform of one size, a power of two; `inverse` leaves out the division by the size. */
