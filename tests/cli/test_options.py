@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from earmark.cli.datasets import clips_of, groups_of, n_scenes, say_groups, training_clips
+from earmark.cli.datasets import DataOptions, clips_of, groups_of, n_scenes, say_groups, training_clips
 from earmark.cli.explain import named_sounds
 from earmark.cli.fit import own_folds
 from earmark.cli.options import command, with_config
@@ -79,11 +79,11 @@ def test_scenes_are_asked_for_by_number():
     for wrong in ("scenes:", "scenes:0", "scenes:-3", "scenes:many"):
         with pytest.raises(DataError, match="scenes:N"):
             n_scenes(wrong)
-    assert len(clips_of("scenes:4", seed=1)) == 4
+    assert len(clips_of(DataOptions("scenes:4", seed=1))) == 4
 
 
 def test_parts_of_a_training_share_no_scene():
-    split = training_clips("scenes:10", None, None, None, "label", None, 0)
+    split = training_clips(DataOptions("scenes:10"))
     ids = [{clip.id for clip in part} for part in (split.training, split.selection, split.test)]
     assert [len(part) for part in ids] == [10, 2, 2]
     assert not (ids[0] & ids[1] or ids[0] & ids[2] or ids[1] & ids[2])
@@ -126,39 +126,39 @@ def table(folder, groups=None):
 def test_parts_of_a_training_share_no_clip(tmp_path, folds, words):
     data = table(tmp_path)
     with pytest.raises(DataError, match=words):
-        training_clips(data, *folds, "label", None, 0)
-    split = training_clips(data, "1,2,3", "4", "5", "label", None, 0)
+        training_clips(DataOptions(data), *folds)
+    split = training_clips(DataOptions(data), "1,2,3", "4", "5")
     assert [len(part) for part in (split.training, split.selection, split.test)] == [6, 2, 2]
 
 
 def test_parts_of_a_training_share_no_group(tmp_path):
     data = table(tmp_path, ["x", *"bcdefghi", "x"])
     with pytest.raises(DataError, match=r"1 groups \(for instance 'x'\) are in both training and test"):
-        training_clips(data, "1,2,3", "4", "5", "label", None, 0)
+        training_clips(DataOptions(data), "1,2,3", "4", "5")
 
 
 def test_it_is_said_where_each_file_is_its_own_recording(tmp_path, capsys):
     data = table(tmp_path)
-    say_groups(data, clips_of(data), None)
+    say_groups(data, clips_of(DataOptions(data)), None)
     assert "each file counts as its own recording; name a column with --group-column" in capsys.readouterr().err
     data = table(tmp_path, [*"aabbccddee"])
-    say_groups(data, clips_of(data), None)
-    say_groups("scenes:5", clips_of("scenes:5"), None)
+    say_groups(data, clips_of(DataOptions(data)), None)
+    say_groups("scenes:5", clips_of(DataOptions("scenes:5")), None)
     assert capsys.readouterr().err == ""
-    assert groups_of(data, clips_of(data), None) == "group"
+    assert groups_of(data, clips_of(DataOptions(data)), None) == "group"
 
 
 def test_folds_of_scenes_choose_and_columns_are_refused():
-    assert {clip.fold for clip in clips_of("scenes:10", "2, 4")} == {2, 4}
+    assert {clip.fold for clip in clips_of(DataOptions("scenes:10"), "2, 4")} == {2, 4}
     with pytest.raises(DataError, match="folds 1, 2, 3, asked for 4"):
-        clips_of("scenes:3", "4")
+        clips_of(DataOptions("scenes:3"), "4")
     with pytest.raises(DataError, match="no folds to choose"):
-        training_clips("scenes:10", "1", None, None, "label", None, 0)
+        training_clips(DataOptions("scenes:10"), "1")
     for columns in (("species", None), ("label", "site")):
         with pytest.raises(DataError, match="--label-column and --group-column"):
-            clips_of("scenes:3", None, *columns)
+            clips_of(DataOptions("scenes:3", *columns))
         with pytest.raises(DataError, match="--label-column and --group-column"):
-            training_clips("scenes:3", None, None, None, *columns, 0)
+            training_clips(DataOptions("scenes:3", *columns))
 
 
 def sounds(folder, *names):

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..data.published import data_name, is_published
+
 _CARD = """# {name}
 
 A compact convolutional classifier ({task}) trained by `earmark`.
@@ -47,7 +49,7 @@ def write_card(folder: Path, summary: dict[str, Any], options: dict[str, Any]) -
         Those of `earmark train classifier`; without a `name`, the model gets the folder's.
     """
     test = summary.get("test")
-    data = options["data"] if options["data"].startswith("scenes:") else Path(options["data"]).resolve().name
+    data = data_name(options["data"])
     learned, chosen, tested = _parts(options, data)
     text = _CARD.format(
         name=options.get("name") or folder.resolve().name,
@@ -81,7 +83,8 @@ def command_line(options: dict[str, Any], data: str) -> str:
     from ..training.config import AugmentConfig, LoopConfig
 
     defaults = {**vars(LoopConfig()), **vars(AugmentConfig()), "label_column": "label", "clip_s": 5.0}
-    shown = data if data.startswith("scenes:") else f"DATA/{data}"
+    published = is_published(str(options.get("data")))
+    shown = data if data.startswith("scenes:") else f"{data}:DATA" if published else f"DATA/{data}"
     parts = [f"earmark train classifier --data {shown} --out MODEL"]
     for key, value in options.items():
         if key in ("data", "name") or value is None or value is False or _plain(defaults.get(key)) == _plain(value):

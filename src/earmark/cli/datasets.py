@@ -1,15 +1,17 @@
-"""What `--data` and `--folds` mean: a folder of recordings, or generated scenes."""
+"""What `--data` and `--folds` mean: a folder of recordings, a published data set, or generated scenes."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..data.published import data_name, is_published, read_published
 from ..errors import DataError
 from .options import say
 
 if TYPE_CHECKING:
     from ..types import Clip
+
+__all__ = ["DataOptions", "Split", "clips_of", "data_name", "groups_of", "n_scenes", "say_groups", "training_clips"]
 
 SCENES = "scenes:"
 
@@ -23,39 +25,41 @@ class Split:
     test: "Sequence[Clip]"
 
 
-def clips_of(
-    data: str,
-    folds: str | None = None,
-    label_column: str = "label",
-    group_column: str | None = None,
-    seed: int = 0,
-) -> "Sequence[Clip]":
-    """Returns the clips of a folder, or `scenes:N` generated ones."""
+@dataclass(frozen=True)
+class DataOptions:
+    """Where clips come from: `--data`, `--label-column`, `--group-column` and the seed of generated ones."""
+
+    data: str  # a folder, scenes:N, or a published layout such as esc50:PATH
+    label_column: str = "label"
+    group_column: str | None = None
+    seed: int = 0
+
+
+def clips_of(options: DataOptions, folds: str | None = None) -> "Sequence[Clip]":
+    """Returns the clips of a folder or of a published data set, or `scenes:N` generated ones."""
     from ..data.folders import folder, parse_folds
 
-    if data.startswith(SCENES):
+    chosen = parse_folds(folds) if folds else None
+    if options.data.startswith(SCENES):
         from ..data.scenes import scenes
 
-        _check_columns(data, label_column, group_column)
-        made = scenes(n_scenes(data), seed)
-        return _of_folds(made, parse_folds(folds)) if folds else made
-    chosen = parse_folds(folds) if folds else None
-    return folder(data, label_column=label_column, group_column=group_column, folds=chosen)
+        _check_columns(options)
+        made = scenes(n_scenes(options.data), options.seed)
+        return _of_folds(made, chosen) if chosen else made
+    if is_published(options.data):
+        _check_columns(options)
+        found = read_published(options.data)
+        return _of_folds(found, chosen) if chosen else found
+    return folder(options.data, label_column=options.label_column, group_column=options.group_column, folds=chosen)
 
 
 def training_clips(
-    data: str,
-    folds: str | None,
-    select_folds: str | None,
-    test_folds: str | None,
-    label_column: str,
-    group_column: str | None,
-    seed: int,
+    options: DataOptions, folds: str | None = None, select_folds: str | None = None, test_folds: str | None = None
 ) -> Split:
     """Returns the split that the fold options mean.
 
-    Scenes get fresh seeds for each part, the last two a fifth of the size. A folder without `--select-folds` gives a
-    fifth of its groups to the choice of the epoch.
+    Scenes get fresh seeds for each part, the last two a fifth of the size. Recordings without `--select-folds` give a
+    fifth of their groups to the choice of the epoch.
 
     Raises
     ------
@@ -64,15 +68,15 @@ def training_clips(
     """
     from ..classifiers.fit import check_apart
 
-    if data.startswith(SCENES):
-        _check_columns(data, label_column, group_column)
+    if options.data.startswith(SCENES):
+        _check_columns(options)
         if folds or select_folds or test_folds:
             raise DataError(
-                f"Each part of a training on {data} is generated anew, so there are no folds to choose; "
+                f"Each part of a training on {options.data} is generated anew, so there are no folds to choose; "
                 "leave out --folds, --select-folds and --test-folds."
             )
-        return _scene_parts(n_scenes(data), seed)
-    split = _folder_parts(data, folds, select_folds, test_folds, label_column, group_column, seed)
+        return _scene_parts(n_scenes(options.data), options.seed)
+    split = _recorded_parts(options, folds, select_folds, test_folds)
     check_apart(vars(split))
     return split
 
@@ -83,25 +87,14 @@ def _scene_parts(n: int, seed: int) -> Split:
     return Split(scenes(n, 3 * seed), scenes(max(n // 5, 1), 3 * seed + 1), scenes(max(n // 5, 1), 3 * seed + 2))
 
 
-def _folder_parts(
-    data: str,
-    folds: str | None,
-    select_folds: str | None,
-    test_folds: str | None,
-    label_column: str,
-    group_column: str | None,
-    seed: int,
-) -> Split:
+def _recorded_parts(options: DataOptions, folds: str | None, select_folds: str | None, test_folds: str | None) -> Split:
     from ..data.folders import split_by_group
 
-    def part(chosen: str | None) -> "Sequence[Clip]":
-        return clips_of(data, chosen, label_column, group_column)
-
-    training = part(folds)
-    test = part(test_folds) if test_folds else ()
+    training = clips_of(options, folds)
+    test = clips_of(options, test_folds) if test_folds else ()
     if select_folds:
-        return Split(training, part(select_folds), test)
-    return Split(*split_by_group(training, 0.2, seed), test)
+        return Split(training, clips_of(options, select_folds), test)
+    return Split(*split_by_group(training, 0.2, options.seed), test)
 
 
 def n_scenes(data: str) -> int:
@@ -110,11 +103,6 @@ def n_scenes(data: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise DataError(f"Generated scenes are asked for as scenes:N with N >= 1, got {data!r}; write scenes:200.")
     return int(text)
-
-
-def data_name(data: str) -> str:
-    """Returns what data are called on cards: `scenes:N`, or the folder's name without the place it lies in."""
-    return data if data.startswith(SCENES) else Path(data).resolve().name
 
 
 def groups_of(data: str, clips: "Iterable[Clip]", group_column: str | None) -> str | None:
@@ -130,16 +118,16 @@ def say_groups(data: str, clips: "Iterable[Clip]", group_column: str | None) -> 
         say("each file counts as its own recording; name a column with --group-column")
 
 
-def _check_columns(data: str, label_column: str, group_column: str | None) -> None:
-    if label_column != "label" or group_column is not None:
-        raise DataError(f"{data} is generated and has no table; leave out --label-column and --group-column.")
+def _check_columns(options: DataOptions) -> None:
+    if options.label_column != "label" or options.group_column is not None:
+        raise DataError(f"{options.data} has no columns to choose; leave out --label-column and --group-column.")
 
 
 def _of_folds(clips: "Sequence[Clip]", folds: tuple[int, ...]) -> "tuple[Clip, ...]":
-    known = {clip.fold for clip in clips}
+    known = {clip.fold for clip in clips} - {None}
     if not known.issuperset(folds):
         raise DataError(
-            f"These scenes have the folds {', '.join(map(str, sorted(filter(None, known))))}, "
+            f"These clips have the folds {', '.join(map(str, sorted(filter(None, known)))) or '(none)'}, "
             f"asked for {', '.join(map(str, folds))}; choose among those they have."
         )
     return tuple(clip for clip in clips if clip.fold in folds)

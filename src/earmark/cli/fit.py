@@ -22,7 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="Fit an explainer to a classifier, 
 @with_config("config", ApexConfig)
 def apex(
     *,
-    data: Annotated[str, typer.Option(help="Folder of clips, or scenes:N.")],
+    data: Annotated[str, typer.Option(help="Folder of clips, scenes:N, or NAME:PATH of a published set.")],
     out: Annotated[Path, typer.Option(help="Folder for the explainer.")],
     classifier: Annotated[str, typer.Option(help="Embedded name, folder, or file.py:function.")] = "esc10-cnn",
     folds: Annotated[str | None, typer.Option(help="Folds to learn from; default: the classifier's own.")] = None,
@@ -36,13 +36,13 @@ def apex(
     """Learn a basis of pure channels and collect their prototypes."""
     from ..classifiers.load import load_classifier
     from ..store.filling import only_one
-    from .datasets import clips_of, data_name, groups_of, say_groups
+    from .datasets import DataOptions, clips_of, data_name, groups_of, say_groups
 
     model = load_classifier(classifier, device=device)
     if model.head.notice:
         say(model.head.notice)
     folds = own_folds(model.card, data, folds)
-    clips = clips_of(data, folds, label_column, group_column, config.seed)
+    clips = clips_of(DataOptions(data, label_column, group_column, config.seed), folds)
     say(f"{len(clips)} clips, a share of {config.held_out:g} held out by group")
     say_groups(data, clips, group_column)
     about = {"data": data_name(data), "folds": folds, "group_column": groups_of(data, clips, group_column)}

@@ -22,7 +22,9 @@ app = typer.Typer(no_args_is_help=True, help="Train a small model.")
 @with_config("augmentation", AugmentConfig)
 def classifier(
     *,
-    data: Annotated[str, typer.Option(help="Folder with metadata.csv or one folder per label, or scenes:N.")],
+    data: Annotated[
+        str, typer.Option(help="Folder with metadata.csv or one per label, scenes:N, or esc50:PATH and the like.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the model.")],
     folds: Annotated[str | None, typer.Option(help="Folds to learn from, such as 1,2,3.")] = None,
     select_folds: Annotated[str | None, typer.Option(help="Folds that choose the epoch.")] = None,
@@ -38,9 +40,10 @@ def classifier(
     """Train a compact CNN on labeled clips, choose its epoch on held-out clips, test it on others."""
     from ..classifiers.card import write_card
     from ..store.filling import filling, only_one
-    from .datasets import say_groups, training_clips
+    from .datasets import DataOptions, say_groups, training_clips
 
-    split = training_clips(data, folds, select_folds, test_folds, label_column, group_column, loop.seed)
+    source = DataOptions(data, label_column, group_column, loop.seed)
+    split = training_clips(source, folds, select_folds, test_folds)
     task: Literal["multilabel", "multiclass"] = "multilabel" if multilabel else "multiclass"
     say(f"{len(split.training)} clips to learn from, {len(split.selection)} to choose, {len(split.test)} to test")
     say_groups(data, [*split.training, *split.selection, *split.test], group_column)

@@ -1,4 +1,4 @@
-"""Clips: generated scenes with known evidence, and folders and tables of recordings."""
+"""Clips: generated scenes with known evidence, folders and tables of recordings, published sets, and mixtures."""
 
 from importlib import import_module
 from typing import Any
@@ -10,6 +10,16 @@ _HOMES = {
     "labels_of": "folders",
     "parse_folds": "folders",
     "split_by_group": "folders",
+    "Mixture": "mixtures",
+    "Parts": "mixtures",
+    "mix": "mixtures",
+    "noise_split": "mixtures",
+    "parts_of": "mixtures",
+    "Recipe": "recipes",
+    "parse_mixture": "recipes",
+    "recipe": "recipes",
+    "PUBLISHED": "published",
+    "read_published": "published",
 }
 
 __all__ = sorted(_HOMES)
