@@ -223,8 +223,8 @@ def test_masked_sound_re_enters_where_it_is_told_to():
     expected = power[:, :128, :120].unflatten(1, (8, 16)).mean((2, 3))
     torch.testing.assert_close(published, expected)
     assert (heard - published).abs().max() > 1e-3 * published.abs().max()  # a masked STFT is the STFT of no sound
-    with pytest.raises(ModelError, match="re-enters at 'waveform' or 'stft', got 'features'"):
-        masked_logits(c, samples, gain, at="features")
+    with pytest.raises(ModelError, match="re-enters at 'waveform', 'stft' or 'features', got 'map'"):
+        masked_logits(c, samples, gain, at="map")
 
 
 def test_masks_of_ones_and_zeros_re_enter_as_the_clip_and_as_silence():

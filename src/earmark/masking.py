@@ -5,6 +5,7 @@ in and what is masked out add up to the clip. Losses, metrics and listening all 
 """
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -13,10 +14,16 @@ from torch import Tensor
 from .audio.stft import Stft
 from .audio.waveform import Waveform
 from .classifiers.base import Classifier, Grid
+from .classifiers.front_ends import FrontEnd, LogMel
 from .errors import ModelError
-from .types import Logits, Region, Samples, Stage
+from .fills import Fill, feature_fill, stft_fill
+from .types import ComplexStft, Features, Logits, Region, Samples, Stage
 
 Gain = Float[Tensor, "batch freq frame"]
+Values = Float[Tensor, "batch mel frame"]
+MaskScale = Literal["linear", "log1p"]
+
+SILENCE = Fill()
 
 
 def mask_in(samples: Samples, gain: Gain, stft: Stft) -> Samples:
@@ -29,20 +36,67 @@ def mask_out(samples: Samples, gain: Gain, stft: Stft) -> Samples:
     return samples - mask_in(samples, gain, stft)
 
 
-def masked_logits(classifier: Classifier, samples: Samples, gain: Gain, at: Stage = "waveform") -> Logits:
-    """Returns the logits of a masked clip that re-enters the classifier at a stage.
+def masked_logits(
+    classifier: Classifier,
+    samples: Samples,
+    gain: Gain,
+    at: Stage = "waveform",
+    *,
+    fill: Fill = SILENCE,
+    mask_scale: MaskScale = "linear",
+) -> Logits:
+    """Returns the logits of a masked clip that re-enters the classifier at a stage, differentiable in the gain.
 
     Parameters
     ----------
+    gain
+        On the STFT grid. What is left out is scored by `1 - gain`.
     at
         `waveform`: the masked sound is made and passes the whole front end, so what is heard is what is scored.
         `stft`: the masked STFT goes on as it is, although it is the STFT of no sound; as in the literature.
+        `features`: features are mixed with those of the fill, `m v + (1 - m) fill`, on the features' own scale; `m` is
+        the gain seen through the front end's filters (`feature_gain`). No sound stands for the result.
+    fill
+        What stands where nothing is let through.
+    mask_scale
+        `log1p`, at `stft` only: the gain multiplies `log1p` of the magnitude, as L-MAC's published code does. There,
+        one half is a compression and not 6 dB, and what is masked in and out does not add up to the clip.
+
+    Raises
+    ------
+    ModelError
+        If the stage takes no gain, or not on this scale.
     """
-    if at == "waveform":
-        return classifier.logits(mask_in(samples, gain, classifier.stft))
+    if mask_scale != "linear" and at != "stft":
+        raise ModelError(f"A gain on the {mask_scale} magnitude re-enters at 'stft', got {at!r}; set at='stft'.")
+    if at == "features":
+        return classifier.logits(_masked_features(classifier, samples, gain, fill), at="features")
+    if at not in ("waveform", "stft"):
+        raise ModelError(f"A gain on the STFT re-enters at 'waveform', 'stft' or 'features', got {at!r}.")
+    masked = _masked_stft(classifier.stft, samples, gain, fill, mask_scale)
     if at == "stft":
-        return classifier.logits(classifier.stft(samples) * gain, at="stft", n_samples=samples.shape[-1])
-    raise ModelError(f"A gain on the STFT re-enters at 'waveform' or 'stft', got {at!r}.")
+        return classifier.logits(masked, at="stft", n_samples=samples.shape[-1])
+    return classifier.logits(classifier.stft.inverse(masked, samples.shape[-1]))
+
+
+def feature_gain(gain: Gain, front_end: FrontEnd, n_samples: int, shape: tuple[int, int]) -> Values:
+    """Returns a gain as the features see it: `[batch, mel, frame]`, in [0, 1].
+
+    Row k is the mean of the gain over frequency, weighted with filter k where the front end has filters, else with the
+    share of each bin that lies between the borders of row k. Columns are interpolated at the features' own times.
+
+    Parameters
+    ----------
+    shape
+        Rows and columns of the features.
+    """
+    rows = _row_weights(front_end).to(gain) @ gain
+    start_s, step_s = front_end.column_s()
+    centers = (start_s + step_s * torch.arange(shape[1])) * front_end.sample_rate / front_end.stft.hop_length
+    centers = centers.clamp(0, rows.shape[-1] - 1).double()
+    left = centers.floor().long().clamp_max(rows.shape[-1] - 1)
+    part = (centers - left).to(gain)
+    return torch.lerp(rows[..., left], rows[..., (left + 1).clamp_max(rows.shape[-1] - 1)], part)
 
 
 def evidence_of(waveform: Waveform, gain: Float[Tensor, "freq frame"], grid: Grid) -> Waveform:
@@ -103,6 +157,35 @@ def region_mask(regions: Iterable[Region], grid: Grid) -> Float[Tensor, "freq fr
 def common_gain(*sounds: Waveform, ceiling: float = 0.999) -> float:
     """Returns the one gain, at most 1, with which none of the sounds clips."""
     return min(1.0, ceiling / max(max(sound.peak for sound in sounds), 1e-12))
+
+
+def _masked_stft(stft: Stft, samples: Samples, gain: Gain, fill: Fill, mask_scale: MaskScale) -> ComplexStft:
+    whole = stft(samples)
+    if mask_scale == "linear":
+        kept = whole * gain
+        return kept if fill.name == "silence" else kept + stft_fill(fill, samples, whole, stft) * (1 - gain)
+    filled = stft_fill(fill, samples, whole, stft).abs().log1p()
+    magnitude = (gain * whole.abs().log1p() + (1 - gain) * filled).expm1()
+    return magnitude * torch.where(whole == 0, 1, torch.sgn(whole))
+
+
+def _masked_features(classifier: Classifier, samples: Samples, gain: Gain, fill: Fill) -> Features:
+    features = classifier.at(samples, "features")
+    shape = (features.shape[1], features.shape[2])
+    kept = feature_gain(gain.to(features), classifier.front_end, samples.shape[-1], shape)
+    return kept * features + (1 - kept) * feature_fill(fill, samples, features, classifier)
+
+
+def _row_weights(front_end: FrontEnd) -> Float[Tensor, "mel freq"]:
+    """Returns how much each bin counts for each feature row; rows sum to 1."""
+    edges = front_end.row_edges_hz().double()
+    width = front_end.sample_rate / front_end.stft.n_fft
+    low = torch.arange(front_end.stft.n_freq, dtype=torch.float64) * width - width / 2
+    weights = (torch.minimum(edges[1:, None], low + width) - torch.maximum(edges[:-1, None], low)).clamp_min(0)
+    if isinstance(front_end, LogMel):
+        filters = front_end.filters.double().cpu()
+        weights = torch.where(filters.sum(1, keepdim=True) > 0, filters, weights)  # some are narrower than a bin
+    return weights / weights.sum(1, keepdim=True)
 
 
 def _window(position: Tensor, low: float, high: float, end: float) -> Tensor:

@@ -1,0 +1,1 @@
+"""Evaluation: metrics over clips and methods, with intervals."""
