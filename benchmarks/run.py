@@ -13,6 +13,8 @@ SCRIPTS = [
     ["mutated_files.py"],
     ["apex_explain.py"],
     ["viewer.py"],
+    ["metrics_speed.py"],
+    ["perturbation_speed.py"],
     ["apex_fit.py", "esc10"],
     ["apex_fit.py", "purity"],
     ["apex_fit.py", "widths"],

@@ -1,5 +1,6 @@
 """Explanation: one clip, one target, and the evidence for it, to be seen, heard, stored and checked."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -17,7 +18,7 @@ from .classifiers.geometry import Axis, Geometry
 from .masking import complement_of, evidence_of, region_gain
 from .prototypes.bank import Prototype
 from .prototypes.pictures import Picture
-from .types import Prediction, Region, Target
+from .types import Prediction, Region, Stage, Target
 
 SoundFinder = Callable[[Prototype], "Waveform | None"]
 PICTURE = "picture."  # what names of saved pictures begin with
@@ -99,12 +100,25 @@ class Attribution:
         `[freq, frame]`.
     grid
         The grid that the values lie on.
+    stage
+        Where they were computed; from another stage than `stft` they were brought to the grid.
+    raw
+        The signed values at that stage, where these are others: `[sample]`, `[mel, frame]`, or `[freq, frame]` of the
+        map.
+    unsigned
+        Whether values say how much a bin counts, and not whether for or against the target.
+    measured
+        Numbers that the method reports of itself, such as `gap`, by name.
     """
 
     kind: ClassVar[str] = "attribution"
 
     values: Float[Tensor, "freq frame"]
     grid: Grid
+    stage: Stage = "stft"
+    raw: Float[Tensor, "..."] | None = None
+    unsigned: bool = False
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     def stft_gain(self, grid: Grid) -> Float[Tensor, "freq frame"]:
         """Returns the positive values over their maximum; zeros where nothing is positive."""
@@ -120,13 +134,17 @@ class Attribution:
         return islands(self.stft_gain(self.grid), self.grid)
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Returns the values."""
-        return {}, {"values": self.values}
+        """Returns all of it; a number that is not finite becomes `None`."""
+        measured = {name: value if math.isfinite(value) else None for name, value in self.measured.items()}
+        about = {"stage": self.stage, "unsigned": self.unsigned, "measured": measured}
+        return about, {"values": self.values, **({} if self.raw is None else {"raw": self.raw})}
 
     @classmethod
     def from_saved(cls, about: dict[str, Any], tensors: dict[str, Tensor], grid: Grid) -> "Attribution":
-        """Returns what `to_saved` gave away."""
-        return cls(tensors["values"], grid)
+        """Returns what `to_saved` gave away; older folders hold the values alone."""
+        measured = {name: math.nan if value is None else value for name, value in about.get("measured", {}).items()}
+        stage, unsigned = about.get("stage", "stft"), about.get("unsigned", False)
+        return cls(tensors["values"], grid, stage, tensors.get("raw"), unsigned, measured)
 
 
 @dataclass(frozen=True, eq=False)

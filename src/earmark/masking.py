@@ -79,7 +79,9 @@ def masked_logits(
     return classifier.logits(classifier.stft.inverse(masked, samples.shape[-1]))
 
 
-def feature_gain(gain: Gain, front_end: FrontEnd, n_samples: int, shape: tuple[int, int]) -> Values:
+def feature_gain(
+    gain: Gain, front_end: FrontEnd, n_samples: int, shape: tuple[int, int]
+) -> Float[Tensor, "batch mel column"]:
     """Returns a gain as the features see it: `[batch, mel, frame]`, in [0, 1].
 
     Row k is the mean of the gain over frequency, weighted with filter k where the front end has filters, else with the

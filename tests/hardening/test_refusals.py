@@ -87,7 +87,7 @@ def test_folders_of_another_kind_are_named(tmp_path):
     small_classifier(tmp_path / "small")
     with pytest.raises(ModelError) as error:
         load_explainer(tmp_path / "small", classifier=apex.classifier)
-    says(error, "holds a 'small-cnn', which is no explainer")
+    says(error, "holds a 'small-cnn', which is no fitted explainer")
 
 
 def test_what_belongs_to_another_classifier_is_refused(tmp_path):

@@ -279,6 +279,7 @@ def clips(n=16):
     return [em.Clip(f"clip-{i}", noise(seed=i), labels=(LABELS[i % 3],), group=f"group-{i}") for i in range(n)]
 
 
+QUICK = {"areas": (0.1,), "insertion": False}
 FAST = {"n_stages": 1, "epochs_per_stage": 1, "pictures": False}
 
 #: How each public name is called. "normal" succeeds; the others fail in the middle, as `World.breaking` says, or by
@@ -298,6 +299,11 @@ CALLS = {
     "Region": {"normal": lambda w: em.Region(0, 1, 0, 1).to_dict()},
     "Target": {"normal": lambda w: em.Target(0, "a")},
     "Waveform": {"normal": lambda w: noise().resample(11025), "wrong": lambda w: Waveform(torch.zeros(0), 8000)},
+    "evaluate": {
+        "normal": lambda w: em.evaluate(w.classifier, clips(1), ["saliency", "random"], **QUICK),
+        "interrupt": lambda w: em.evaluate(w.classifier, clips(1), ["saliency"], **QUICK),
+        "wrong": lambda w: em.evaluate(w.classifier, clips(1), ["no"], **QUICK),
+    },
     "fit_apex": {
         "normal": lambda w: em.fit_apex(w.classifier, clips(), **FAST),
         "interrupt": lambda w: em.fit_apex(w.classifier, clips(), **FAST),
@@ -384,6 +390,8 @@ CALLS = {
         "error": lambda w: w.apex.folded_logits(w.classifier.prepare(noise())),
     },
     "Apex.find_sound": None,  # reads files, no model
+    "Apex.fits": {"normal": lambda w: type(w.apex).fits(w.classifier)},
+    "Apex.ready": None,  # for methods that need no training
     "Apex.save": {"normal": lambda w: w.apex.save(w.folder / "apex-2"), "wrong": lambda w: w.apex.save(w.sound)},
     "Apex.load": {
         "normal": lambda w: Apex.load(w.apex.save(w.folder / "apex-3"), w.classifier),

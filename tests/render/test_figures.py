@@ -1,4 +1,7 @@
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,10 +69,11 @@ def test_a_figure_says_where_sound_is_not_at_hand():
 
 
 def test_nothing_touches_pyplot():
-    import sys
-
-    draw_explanation(examples.explanation("mask"))
-    assert "matplotlib.pyplot" not in sys.modules
+    code = (
+        "import sys; from tests.store import examples; from earmark.render.figures import draw_explanation; "
+        "draw_explanation(examples.explanation('mask')); sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
 
 
 def test_boxes_of_a_channel_share_a_color_and_channels_differ():

@@ -1,5 +1,6 @@
 """`earmark explain`: one folder with a page per clip."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -31,14 +32,18 @@ def explain(
     *,
     classifier: Annotated[str, typer.Option(help="Embedded name, folder, or file.py:function.")] = "esc10-cnn",
     explainer: Annotated[
-        str | None, typer.Option(help="Folder of a fitted explainer; default: what is embedded for the classifier.")
+        str | None,
+        typer.Option(help="A method's name, or the folder of a fitted explainer; default: what is embedded."),
     ] = None,
     target: Annotated[str | None, typer.Option(help="Label to explain; default: what the classifier decided.")] = None,
     against: Annotated[str | None, typer.Option(help="Explain the target rather than this label.")] = None,
-    top: Annotated[int, typer.Option(help="Channels to show.")] = 4,
-    mode: Annotated[str, typer.Option(help="signed (sums to the logit) or paper.")] = "signed",
-    basis: Annotated[str, typer.Option(help="apex, or identity for the model's own channels.")] = "apex",
-    prototypes: Annotated[int, typer.Option(help="Prototypes to show per channel.")] = 4,
+    top: Annotated[int | None, typer.Option(help="APEX: channels to show; default 4.")] = None,
+    mode: Annotated[str | None, typer.Option(help="APEX: signed (default; sums to the logit) or paper.")] = None,
+    basis: Annotated[str | None, typer.Option(help="APEX: apex, or identity for the model's own channels.")] = None,
+    prototypes: Annotated[int | None, typer.Option(help="APEX: prototypes per channel; default 4.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the method, as name=value; may be repeated.")
+    ] = None,
     bank_audio: Annotated[
         list[Path] | None, typer.Option(help="Where prototypes' sounds are looked for, by content hash.")
     ] = None,
@@ -48,7 +53,7 @@ def explain(
     strict: Annotated[bool, typer.Option(help="Exit with code 2 if any input failed.")] = False,
     fresh: Annotated[bool, typer.Option(help="Make again what is there already.")] = False,
     device: Annotated[str, typer.Option(help="Where the model runs.")] = "cpu",
-    seed: Annotated[int, typer.Option(help="For methods that draw at random; APEX does not.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Of methods that draw at random; APEX does not.")] = None,
 ) -> dict[str, Any]:
     """Explain what a classifier heard in each clip: a page, sounds, tables and exact values.
 
@@ -59,7 +64,8 @@ def explain(
     found = named_sounds(inputs)
     out = out or Path(f"{inputs[0].stem or 'clips'}-explained")
     places = [(path, out if len(found) == 1 else out / name) for path, name in found]
-    options = {"top": top, "mode": mode, "basis": basis, "prototypes": prototypes}
+    apex = {"top": top, "mode": mode, "basis": basis, "prototypes": prototypes}
+    options = {name: value for name, value in apex.items() if value is not None} | parsed_settings(settings or [])
     asked = {"target": target, "against": against, "start": start, "end": end, "device": device, "seed": seed}
     with only_one(out):
         job = _job(classifier, explainer, bank_folders(bank_audio), options, asked, fresh)
@@ -68,7 +74,7 @@ def explain(
                 job.explain(path, folder, f"{index} of {len(places)} clips were explained")
                 report(index + 1, len(places))
         if job.done:
-            save_params(out, "explain", {**_given(locals(), inputs), **options})
+            save_params(out, "explain", {**_given(locals(), inputs), **apex})
     if job.n_known:
         say(f"{job.n_known} of {len(places)} were there already")
     if job.done:
@@ -132,11 +138,13 @@ def _job(
 
     model = load_classifier(classifier, device=asked["device"])
     chosen = explainer or embedded_folder("apex", model) or "apex"
-    method = load_explainer(chosen, classifier=model, bank_audio=bank_audio, **options)
+    fitted = explainer_folder(chosen, model)
+    seeded = {} if fitted or asked["seed"] is None else {"seed": asked["seed"]}
+    told = {"bank_audio": bank_audio} if fitted else seeded
+    method = load_explainer(chosen, classifier=model, **told, **options)
     if model.head.notice:
         say(model.head.notice)
-    fitted = explainer_folder(chosen, model) or str(chosen)
-    settings = settings_key(model, fitted, {**options, **asked, "bank_audio": bank_state(bank_audio)})
+    settings = settings_key(model, fitted or str(chosen), {**options, **asked, "bank_audio": bank_state(bank_audio)})
     return _Job(method, settings, asked["target"], asked["against"], (asked["start"], asked["end"]), fresh)
 
 
@@ -245,6 +253,31 @@ def _key(name: Path) -> str:
     return name.as_posix().casefold()
 
 
+def parsed_settings(given: list[str]) -> dict[str, Any]:
+    """Returns settings given as `name=value`; a value is read as JSON where it is some, else as text.
+
+    Raises
+    ------
+    InputError
+        If one has no name or no value.
+
+    Examples
+    --------
+    >>> parsed_settings(["n_steps=32", "stage=features"])
+    {'n_steps': 32, 'stage': 'features'}
+    """
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise InputError(f"A setting is given as name=value, such as --set n_steps=32; got {text!r}.")
+        try:
+            found[name.strip().replace("-", "_")] = json.loads(value)
+        except ValueError:
+            found[name.strip().replace("-", "_")] = value
+    return found
+
+
 def bank_folders(given: list[Path] | None) -> tuple[str, ...]:
     """Returns where prototypes' sounds are looked for: the folders given, then `EARMARK_DATA`."""
     import os
@@ -256,4 +289,5 @@ def bank_folders(given: list[Path] | None) -> tuple[str, ...]:
 def _given(values: dict[str, Any], inputs: list[Path]) -> dict[str, Any]:
     names = ("classifier", "explainer", "target", "against", "start", "end", "strict", "device", "seed")
     folders = {"inputs": [str(p) for p in inputs], "bank_audio": [str(p) for p in values["bank_audio"] or ()]}
+    folders["settings"] = list(values["settings"] or ())
     return {**folders, **{name: values[name] for name in names}}

@@ -14,7 +14,7 @@ from ..classifiers.base import Classifier
 from ..classifiers.surgery import own_precision
 from ..errors import TargetError
 from ..explanation import Evidence, Explanation, Provenance
-from ..types import Clip, Logits, Prediction, Samples, ScoreFunction, Target, resolve_target
+from ..types import Clip, Logits, Prediction, Samples, ScoreFunction, Target, label_index, resolve_target
 
 State = TypeVar("State")
 
@@ -36,12 +36,15 @@ class Explainer(ABC, Generic[State]):
         The registry name.
     scores
         The score functions that it serves; others are refused.
+    claims
+        What is known of its values beforehand; the conformance kit tests it, see `testing/oracles.py`.
     classifier
         What is explained.
     """
 
     method: ClassVar[str]
     scores: ClassVar[tuple[ScoreFunction, ...]] = ("logit",)
+    claims: ClassVar[tuple[str, ...]] = ()
     classifier: Classifier
 
     @own_precision()
@@ -71,6 +74,9 @@ class Explainer(ABC, Generic[State]):
         TargetError
             If a label is unknown, or this method does not serve the score.
         """
+        for label in (target, against):
+            if label is not None and not isinstance(label, Target):
+                label_index(label, self.classifier.labels)  # before any work
         waveform = clip if isinstance(clip, Waveform) else load_clip(clip)
         samples = self.classifier.prepare(waveform)
         done = self._forward(samples)

@@ -38,7 +38,7 @@ def marks(explanation: Explanation) -> list[Mark]:
     evidence = explanation.evidence
     if not isinstance(evidence, PrototypeEvidence):
         regions = explanation.regions()
-        return [Mark(r, COLORS[0], str(i + 1), f"Region {i + 1}") for i, r in enumerate(regions)]
+        return [Mark(r, COLORS[4], str(i + 1), f"Region {i + 1}") for i, r in enumerate(regions)]
     return [
         Mark(region, COLORS[i % len(COLORS)], str(c.channel), f"Channel {c.channel}")
         for i, c in enumerate(evidence.channels)

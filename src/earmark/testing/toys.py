@@ -165,3 +165,89 @@ def band_classifier(
         name="band-energies",
         probe_s=1.0,
     )
+
+
+class MagnitudeSpectrogram(PowerSpectrogram):
+    """The magnitude of each STFT bin, as `classifier.stft` has it."""
+
+    def from_stft(self, stft: ComplexStft, n_samples: int) -> Float[Tensor, "batch freq _"]:
+        """Returns the magnitude of an STFT, without a last frame that reaches beyond the clip."""
+        return stft.abs()[..., : 1 + n_samples // self.stft.hop_length]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns kind and sizes."""
+        return {**super().to_dict(), "kind": "toy-magnitude"}
+
+
+class LinearNet(nn.Module):
+    """A weight for each bin and frame: `logit_c = sum W[c, f, t] |X[f, t]|`, in float64, for clips of one length.
+
+    Parameters
+    ----------
+    weight
+        `[label, freq, frame]`.
+    """
+
+    map_layer = "map"
+
+    def __init__(self, weight: Float[Tensor, "label freq frame"]) -> None:
+        super().__init__()
+        self.map = nn.Unflatten(1, (1, -1))
+        self.weight = nn.Parameter(weight.double())
+
+    def forward(self, features: Float[Tensor, "batch freq frame"]) -> Float[Tensor, "batch label"]:
+        """Returns logits."""
+        return (self.map(features)[:, 0].flatten(1)[:, None] * self.weight.flatten(1)).sum(2)
+
+
+def linear_classifier(n_labels: int = 2, n_columns: int = 16, seed: int = 0) -> Classifier:
+    """Returns a float64 classifier whose logits are linear in magnitudes, with random weights of both signs.
+
+    It takes clips of `32 (n_columns - 1)` samples at 8 kHz alone.
+    """
+    front_end = MagnitudeSpectrogram(8000, 64, 32)
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(n_labels, front_end.stft.n_freq, n_columns, generator=generator, dtype=torch.float64)
+    labels = [f"sum {k}" for k in range(n_labels)]
+    module, seconds = LinearNet(weight), 32 * (n_columns - 1) / 8000
+    return wrap(module, front_end, labels, map_layer=module.map_layer, name="linear", probe_s=seconds)
+
+
+class PlantedNet(nn.Module):
+    """Hears the power in one band and one span of time, and a thousandth of what sounds elsewhere; in float64.
+
+    A thousandth, so that each cell of the map has a place that can be probed. The map has two channels: how loud a
+    cell is, and how much quieter than a threshold. The first label is the one minus the other, the second the reverse.
+
+    Parameters
+    ----------
+    rows, columns
+        The bins and frames that are heard, multiples of 8 and 4.
+    """
+
+    map_layer = "map"
+
+    def __init__(self, rows: slice, columns: slice) -> None:
+        super().__init__()
+        self.rows, self.columns = rows, columns
+        self.pool = nn.AvgPool2d((8, 4))
+        with torch.random.fork_rng(devices=[]):
+            self.scale = nn.Conv2d(1, 2, 1, dtype=torch.float64)
+        self.map = nn.ReLU()
+        with torch.no_grad():
+            self.scale.weight.copy_(torch.tensor([4000.0, -4000.0])[:, None, None, None])
+            self.scale.bias.copy_(torch.tensor([0.0, 0.5]))  # type: ignore[union-attr]
+
+    def forward(self, power: Float[Tensor, "batch freq frame"]) -> Float[Tensor, "batch 2"]:
+        """Returns logits of power."""
+        heard = torch.full_like(power[0], 1e-3)
+        heard[self.rows, self.columns] = 1
+        loud, quiet = self.map(self.scale(self.pool((power * heard)[:, None]))).mean((2, 3)).unbind(1)
+        return torch.stack([loud - quiet, quiet - loud], 1)
+
+
+def planted_classifier(rows: slice = slice(32, 64), columns: slice = slice(32, 64)) -> Classifier:
+    """Returns a classifier that hears one band and span, by default 1 to 2 kHz and .25 to .5 s, at 8 kHz."""
+    module = PlantedNet(rows, columns)
+    labels = ("loud there", "quiet there")
+    return wrap(module, PowerSpectrogram(), labels, map_layer=module.map_layer, name="planted", probe_s=1.024)

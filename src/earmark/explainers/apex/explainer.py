@@ -1,7 +1,8 @@
 """Apex: explains a decision by disentangled channels, where each sounds, and the training sounds it stands for."""
 
 import copy
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -69,6 +70,20 @@ class ApexOptions:
             raise InputError(f"top is at least 1 and prototypes at least 0, got {self.top} and {self.prototypes}.")
 
 
+def options_of(given: Mapping[str, Any]) -> ApexOptions:
+    """Returns options by name.
+
+    Raises
+    ------
+    InputError
+        If one is unknown.
+    """
+    known = [field.name for field in fields(ApexOptions)]
+    if unknown := sorted(set(given) - set(known)):
+        raise InputError(f"apex has no option {', '.join(unknown)}; its options are {', '.join(known)}.")
+    return ApexOptions(**given)
+
+
 @dataclass(frozen=True, eq=False)
 class _Basis:
     """A basis in float64, its inverse, and the bank that was selected in it."""
@@ -134,7 +149,7 @@ class Apex(Explainer[Map]):
     def using(self, **changes: Any) -> "Apex":
         """Returns the same explainer with other options (see `ApexOptions`)."""
         other = copy.copy(self)
-        other.options = replace(self.options, **changes)
+        other.options = options_of({**asdict(self.options), **changes})
         return other
 
     @property
@@ -160,7 +175,7 @@ class Apex(Explainer[Map]):
         """Reads the folder that `save` wrote; `options` are those of `ApexOptions`."""
         from .files import load_apex
 
-        return cls(classifier, **load_apex(Path(folder), classifier), options=ApexOptions(**options))
+        return cls(classifier, **load_apex(Path(folder), classifier), options=options_of(options))
 
     # -- the template ---------------------------------------------------------------------------------------------
 
@@ -218,7 +233,7 @@ class Apex(Explainer[Map]):
         """Returns one forward pass; a head that is neither linear nor given runs the whole model for the ablations."""
         if self.classifier.head.is_linear or self.classifier.has_own_head:
             return 1, 0
-        return 2 + -(-len(self.U) // ABLATION_BATCH), 0
+        return 2 + len(self.U), 0
 
     # -- the mathematics ------------------------------------------------------------------------------------------
 
