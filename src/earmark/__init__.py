@@ -7,6 +7,7 @@ A map of the package:
 - `fit_apex`, `load_explainer`: explainers. `explainer.explain(waveform)` returns an `Explanation`.
 - `Explanation`: `regions()` in seconds and hertz, `listen()`, `complement()`, `show()`, `save(folder)`.
 - `load_explanation`: reads a saved one.
+- `evaluate(classifier, clips, explainers)`: scores explainers under one protocol, beside controls.
 
 Names are imported when they are first used, so that `import earmark` is instant.
 """
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .data.folders import folder as folder
     from .data.scenes import scenes as scenes
     from .errors import EarmarkError as EarmarkError
+    from .evaluation.runner import evaluate as evaluate
     from .explainers.apex.explainer import Apex as Apex
     from .explainers.apex.fit import fit_apex as fit_apex
     from .explainers.load import load_explainer as load_explainer
@@ -48,6 +50,7 @@ _HOMES = {
     "Region": "types",
     "Target": "types",
     "Waveform": "audio.waveform",
+    "evaluate": "evaluation.runner",
     "fit_apex": "explainers.apex.fit",
     "folder": "data.folders",
     "load_classifier": "classifiers.load",

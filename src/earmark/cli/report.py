@@ -47,6 +47,8 @@ def report(
 
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; name one that `earmark explain` wrote into.")
+    if (folder / "evaluation.json").is_file():
+        raise InputError(f"{folder} holds scores, not explanations; their page is {folder / 'index.html'}.")
     truth = None if labels is None else read_truth(labels, label_column)
     rows, failed = _rows(folder, truth)
     refuse_empty(folder, rows, failed)

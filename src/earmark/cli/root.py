@@ -5,6 +5,7 @@ import typer
 from . import fit, train
 from .bank import bank
 from .demo import demo
+from .evaluate import evaluate
 from .explain import explain
 from .info import info
 from .report import report
@@ -15,6 +16,7 @@ app.command("demo")(demo)
 app.command("explain")(explain)
 app.add_typer(fit.app, name="fit")
 app.add_typer(train.app, name="train")
+app.command("evaluate")(evaluate)
 app.command("verify")(verify)
 app.command("info")(info)
 app.command("bank")(bank)

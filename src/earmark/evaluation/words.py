@@ -1,0 +1,171 @@
+"""The summary of an evaluation in words: what beats the controls, and tables with intervals and counts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .against import difference, too_few, verdicts
+
+HEADLINES = (  # title, where its numbers are, metric
+    ("average drop, own mask, %", "soft", "average_drop"),
+    ("average drop, equal area, %", "matched", "average_drop"),
+    ("faithfulness, equal area", "matched", "faithfulness"),
+    ("input fidelity, equal area", "matched", "input_fidelity"),
+    ("insertion - deletion", "curve", "insertion_minus_deletion"),
+    ("localization AUC", "localization", "localization_auc"),
+)
+
+
+def summary_markdown(summary: Mapping[str, Any]) -> str:
+    """Returns the summary as Markdown: each value with its interval, beside N and what was left out."""
+    lines = [f"# Scores of explainers for {_plain(summary['card']['classifier'])}", "", *reading(summary)]
+    lines += ["", *(f"- {_plain(line)}" for line in verdict_lines(summary))]
+    lines += ["", "## Result card", "", "| | |", "|---|---|"]
+    lines += [f"| {_plain(name)} | {_plain(value)} |" for name, value in card_lines(summary)]
+    lines += ["", "## At a glance", "", *_markdown(headline_table(summary))]
+    for title, table in tables_of(summary):
+        lines += ["", f"## {title}", "", *_markdown(table)]
+    return "\n".join(lines) + "\n"
+
+
+def reading(summary: Mapping[str, Any]) -> list[str]:
+    """Returns paragraphs that say what was scored, and what was not."""
+    clips, decisions = summary["clips"], summary["decisions"]
+    lines = [
+        f"{clips['scored']} of {clips['n']} clips scored (coverage {100 * clips['coverage']:.1f} %), "
+        f"{decisions['n']} explained decisions, mean confidence {_known(decisions['mean_prob'])}, accuracy "
+        f"{_known(decisions['accuracy'], 100)}. Intervals are 95 % bootstraps over recordings."
+    ]
+    if clips["excluded"] or clips["broken"]:
+        reasons = [f"{n} {reason}" for reason, n in clips["excluded"].items()]
+        reasons += [f"{len(clips['broken'])} unreadable"] if clips["broken"] else []
+        lines += ["", f"Left out: {', '.join(reasons)}."]
+    if decisions["mean_prob"] is not None and decisions["mean_prob"] > 0.99:
+        lines += ["", "Confidence is near 1, so average increase and gain are near 0 for every method."]
+    if few := too_few(summary):
+        lines += ["", few]
+    lines += [f"\nThis table contradicts itself: {_plain(sentence)}" for sentence in summary["broken_identities"]]
+    return lines
+
+
+def verdict_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Returns a sentence for each explainer about the controls."""
+    found = [verdict["sentence"] for verdict in verdicts(summary)]
+    nothing = "No explainer was compared with energy or random at equal area: name both, and at least two areas."
+    return found or [nothing]
+
+
+def card_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Returns the result card as names and values."""
+    clips, decisions, card = summary["clips"], summary["decisions"], summary["card"]
+    numbers = {
+        "clips": f"{clips['scored']} of {clips['n']} (coverage {100 * clips['coverage']:.1f} %)",
+        "explained decisions": f"{decisions['n']}, of which {decisions['undecided']} below the threshold",
+        "mean confidence": _known(decisions["mean_prob"]),
+        "accuracy": _known(decisions["accuracy"], 100),
+    }
+    settings = {name.replace("_", " "): _value(name, value) for name, value in card.items() if value is not None}
+    passes = {f"passes of {name}": _passes(entrants) for name, entrants in summary["explainers"].items()}
+    return list({**settings, **numbers, **passes}.items())
+
+
+def headline_table(summary: Mapping[str, Any]) -> list[list[str]]:
+    """Returns one row per explainer with the headline numbers at the first re-entry stage; the head comes first."""
+    found = {(where, metric): _found(summary, where) for _, where, metric in HEADLINES}
+    shown = [(t, w, m) for t, w, m in HEADLINES if any(m in row["metrics"] for row in found[w, m].values())]
+    head = ["explainer", "N", *(title for title, _, _ in shown)]
+    rows = []
+    for name in summary["explainers"]:
+        own = [found[where, metric].get(name) for _, where, metric in shown]
+        counted = next((row for row in own if row), {"n": 0})
+        cells = [cell(row["metrics"].get(m)) if row else "" for row, (_, _, m) in zip(own, shown, strict=True)]
+        rows.append([noted(name, _noted(summary, name)), str(counted["n"]), *cells])
+    return [head, *rows]
+
+
+def _found(summary: Mapping[str, Any], where: str) -> dict[str, Mapping[str, Any]]:
+    """Returns the rows of a protocol by explainer, at the first stage; those of `matched` are areas under curves."""
+    stage = summary["card"]["reentry"][0]
+    tables = summary["curves"] if where == "matched" else [t for t in summary["tables"] if t["protocol"] == where]
+    rows: Sequence[Any] = next((t["rows"] for t in tables if t["reentry"] in (stage, None)), ())
+    return {row["explainer"]: row for row in rows}
+
+
+def _noted(summary: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Returns the row of an explainer that counts the most failures and flags."""
+    rows = [row for table in summary["tables"] for row in table["rows"] if row["explainer"] == name]
+    return max(rows, key=lambda row: (row["failed"], row["flagged"]), default={})
+
+
+def tables_of(summary: Mapping[str, Any]) -> Iterator[tuple[str, list[list[str]]]]:
+    """Yields titles and tables of all that was measured; the first row of a table is its head."""
+    for table in summary["curves"]:
+        span = f"{100 * table['from']:g} to {100 * table['to']:g} %"
+        title = f"Equal area, {span} of all bins, re-entry `{table['reentry']}`: mean height of curves"
+        yield title, table_rows(table["rows"])
+    for table in summary["against"]:
+        stage = "" if table["reentry"] is None else f", re-entry `{table['reentry']}`"
+        rows = [[row["explainer"], str(row["n"]), difference(row)] for row in table["rows"]]
+        title = f"Beside `{_plain(table['control'])}`: {table['metric'].replace('_', ' ')}{stage}"
+        yield title, [["explainer", "N", "difference, p (Holm)"], *rows]
+    for table in summary["tables"]:
+        area = "" if table["area"] is None else f", area {100 * table['area']:g} %"
+        stage = "" if table["reentry"] is None else f", re-entry `{table['reentry']}`"
+        yield f"`{table['protocol']}`{area}{stage}", table_rows(table["rows"])
+
+
+def table_rows(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Returns a head and a row per explainer."""
+    metrics = list(dict.fromkeys(metric for row in rows for metric in row["metrics"]))
+    head = ["explainer", "N", *(metric.replace("_", " ") for metric in metrics)]
+    return [
+        head,
+        *([noted(r["explainer"], r), str(r["n"]), *(cell(r["metrics"].get(m)) for m in metrics)] for r in rows),
+    ]
+
+
+def noted(name: str, row: Mapping[str, Any]) -> str:
+    """Returns a name with how many of its maps failed or were unusual."""
+    notes = [f"{row[what]} {what}" for what in ("failed", "flagged") if row.get(what)]
+    return f"{name} ({', '.join(notes)})" if notes else name
+
+
+def cell(told: Mapping[str, Any] | None) -> str:
+    """Returns a mean with its interval, and how many values were not defined."""
+    if told is None or told["mean"] is None:
+        return "undefined"
+    missing = f" ({told['n_missing']} undefined)" if told["n_missing"] else ""
+    return f"{number(told['mean'])} [{number(told['low'])}, {number(told['high'])}]{missing}"
+
+
+def number(value: float | None) -> str:
+    """Returns a number with three digits or so."""
+    return "?" if value is None else f"{value:.1f}" if abs(value) >= 10 else f"{value + 0.0:.3f}"
+
+
+def _markdown(table: Sequence[Sequence[str]]) -> list[str]:
+    head, *rows = [[_plain(text) for text in row] for row in table]
+    return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def _plain(text: str) -> str:
+    """Returns a text that stays in its cell of a Markdown table."""
+    return str(text).replace("|", "\\|").replace("\n", " ")
+
+
+def _known(value: float | None, percent: int = 1) -> str:
+    if value is None:
+        return "unknown"
+    return f"{value:.3f}" if percent == 1 else f"{percent * value:.1f} %"
+
+
+def _value(name: str, value: Any) -> str:
+    if name == "areas":
+        return ", ".join(f"{100 * area:g}" for area in value) + " %"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {one}" for key, one in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _passes(entrants: Sequence[Mapping[str, Any]]) -> str:
+    seeds = f", seeds {', '.join(str(one['seed']) for one in entrants)}" if len(entrants) > 1 else ""
+    return f"{entrants[0]['forward_passes']} forward, {entrants[0]['backward_passes']} backward{seeds}"
