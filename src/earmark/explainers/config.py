@@ -56,7 +56,9 @@ class Settings:
                 f"{method or cls.__name__} has no option {', '.join(unknown)}; "
                 f"{f'did you mean {near[0]}? ' if near else ''}Its options are {', '.join(known)}."
             )
-        given = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
+        }
         check_kinds(cls, given)
         return cls(**given)
 
