@@ -152,10 +152,12 @@ def test_a_finger_scrolls_upward_and_chooses_sideways(opened):
         for share in (0.1, 0.25, 0.5, 0.75, 1.0):
             point = {"x": x + share * across, "y": y + share * down}
             touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
+            page.wait_for_timeout(20)  # as a finger does: moves that come at once are taken for one
         touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
     swipe(0, -120)
     page.wait_for_function("() => window.scrollY > 250")
+    page.wait_for_timeout(500)  # until it has come to rest: a touch before that only stops it
     assert state(page, "[viewer.box, viewer.draft, viewer.down]") == [None, None, None]
     swipe(150, 20)
     page.wait_for_function("() => earmark.viewer.box !== null")

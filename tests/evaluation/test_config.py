@@ -17,7 +17,6 @@ from earmark.evaluation.config import EvaluateConfig
         ({"areas": (0.2, 0.1)}, "sort"),
         ({"areas": (0.1, 0.1)}, "different"),
         ({"reentry": ()}, "got none"),
-        ({"reentry": ("waveform", "mel")}, "got waveform, mel"),
         ({"reentry": ("stft", "stft")}, "each once"),
         ({"batch": 0}, "batch"),
         ({"seeds": ()}, "Seeds"),
