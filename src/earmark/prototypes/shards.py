@@ -29,6 +29,7 @@ Kind = Literal["map", "marginals"]
 Block = tuple[Int[Tensor, " _row"], Float[Tensor, "_row channel"]]  # positions and as many pooled vectors
 
 SCHEMA = 2
+READ_AHEAD = 8  # shards
 IN_MEMORY_BYTES = 256_000_000  # a larger table of pooled vectors is assembled in a file
 
 
@@ -106,6 +107,16 @@ class Shard:
     def pooled(self) -> Float[Tensor, "row channel"]:
         """The pooled vectors, memory-mapped."""
         return self.file.get_tensor("pooled")
+
+    def read_ahead(self) -> None:
+        """Tells the system that the vectors will be read soon; page by page, the disk would be waited for each time."""
+        if not hasattr(os, "posix_fadvise") or self.columns["kept"].any():
+            return  # maps would be read as well
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(descriptor)
 
 
 def write_shard(
@@ -211,7 +222,9 @@ class Rows(Sequence[Entry]):
 
     def blocks(self) -> Iterator[Block]:
         """Yields positions and pooled vectors, shard by shard; memory-mapped where all rows of a shard are wanted."""
-        for positions, shard in self._by_shard():
+        for i, (positions, shard) in enumerate(self._by_shard()):
+            for coming in self.shards[i + READ_AHEAD if i else 0 : i + READ_AHEAD + 1]:
+                coming.read_ahead()
             rows, pooled = self.row[positions], shard.pooled
             whole = len(rows) == len(pooled) and bool((rows == np.arange(len(rows))).all())
             yield torch.from_numpy(positions), pooled if whole else pooled[torch.from_numpy(rows).long()]
