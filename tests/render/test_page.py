@@ -3,42 +3,13 @@ import hashlib
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 import torch
+from tests.render.reading import Reader
 from tests.store import examples
 
 from earmark.render.page import explanation_page, index_page
-
-VOID = {"meta", "img", "input", "br", "link", "source", "hr"}
-
-
-class Reader(HTMLParser):
-    """Collects tags with attributes and the visible text, and checks that tags are closed in order."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.words, self._open = [], [], []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-        self.text = re.sub(r"\s+", " ", "".join(self.words))
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        if self._open and self._open[-1] not in ("style", "script"):
-            self.words.append(data)
-
-    def all(self, tag):
-        return [attrs for name, attrs in self.tags if name == tag]
 
 
 @pytest.fixture(scope="module", params=examples.KINDS)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..audio.names import printable
 from ..classifiers.base import Classifier
 from ..errors import InputError
-from ..explainers.base import Explainer, printable
+from ..explainers.base import Explainer
 from ..explainers.load import load_explainer
 
 Given = str | Path | Explainer

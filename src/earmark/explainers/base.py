@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from ..audio.files import load_clip
+from ..audio.names import printable
 from ..audio.waveform import Waveform
 from ..classifiers.base import Classifier
 from ..classifiers.surgery import own_precision
@@ -169,17 +170,3 @@ def _told(explanation: Explanation, clip: Waveform | Clip, name: str | None) -> 
     if isinstance(clip, Waveform):
         return explanation.renamed(printable(name or "clip"))
     return explanation.renamed(printable(name or clip.id)).of_part(clip.start_s, clip.end_s)
-
-
-def printable(name: str) -> str:
-    """Returns a clip's name as it can be shown and stored.
-
-    File names may hold line breaks, characters that turn the order of text around, and bytes that are no text; each
-    becomes the replacement character, so that nobody takes `gpj.exe` for `exe.jpg`.
-
-    Examples
-    --------
-    >>> printable("yard" + chr(0x202E) + "gpj.wav") == "yard" + chr(0xFFFD) + "gpj.wav"
-    True
-    """
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
