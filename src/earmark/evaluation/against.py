@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from .intervals import holm, paired_difference
+from ..metrics.intervals import holm, paired_difference
 
 CONTROLS = ("energy", "random")  # what a method has to beat, by the names of methods
 TRIVIAL = ("all-ones", "all-zeros")  # rows that mark the ends of the scale; nothing is asked of them

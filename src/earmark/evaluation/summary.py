@@ -16,7 +16,7 @@ from ..masks import MapFlag
 from ..metrics.identities import broken_identities
 from ..metrics.matched import area_under
 from .against import compared
-from .intervals import bootstrap
+from ..metrics.intervals import bootstrap
 from .scores import METRIC_COLUMNS, Scores
 
 CURVES = ("average_drop", "average_gain", "faithfulness", "faithfulness_logit", "input_fidelity", "energy_kept")

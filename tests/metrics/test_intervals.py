@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from earmark.errors import InputError
-from earmark.evaluation.intervals import bootstrap, holm, paired_difference
+from earmark.metrics.intervals import bootstrap, holm, paired_difference
 
 
 def normal(n, seed=0, scale=1.0, mean=0.0):
