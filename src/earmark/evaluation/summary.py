@@ -14,9 +14,9 @@ import torch
 
 from ..masks import MapFlag
 from ..metrics.identities import broken_identities
+from ..metrics.intervals import bootstrap
 from ..metrics.matched import area_under
 from .against import compared
-from ..metrics.intervals import bootstrap
 from .scores import METRIC_COLUMNS, Scores
 
 CURVES = ("average_drop", "average_gain", "faithfulness", "faithfulness_logit", "input_fidelity", "energy_kept")
