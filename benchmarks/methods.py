@@ -1,6 +1,6 @@
 """Every method on ESC-10 and on scenes: native masks and equal areas, clean and mixed; each run goes on where it was.
 
-    python benchmarks/methods.py run esc10-cnn clean [--clips 40] [--heavy] [--stages waveform] [--areas 1,2,5,10,20,30,50]
+    python benchmarks/methods.py run esc10-cnn clean [--clips 40] [--heavy] [--areas 1,5,20]
     python benchmarks/methods.py tables
 
 Conditions: `clean`; `id`, a held-out soundscape at 0 dB, which is the noise that `esc10-cnn-noise` is trained with;
