@@ -15,6 +15,7 @@ SCRIPTS = [
     ["viewer.py"],
     ["metrics_speed.py"],
     ["perturbation_speed.py"],
+    ["costs.py"],
     ["apex_fit.py", "esc10"],
     ["apex_fit.py", "purity"],
     ["apex_fit.py", "widths"],
