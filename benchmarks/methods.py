@@ -3,9 +3,9 @@
     python benchmarks/methods.py run esc10-cnn clean [--clips 40] [--heavy] [--areas 1,5,20]
     python benchmarks/methods.py tables
 
-Conditions: `clean`; `id`, a held-out soundscape at 0 dB, which is the noise that `esc10-cnn-noise` is trained with;
+Conditions: `clean`; `id`, a held-out soundscape at 0 dB, which is the noise as `esc10-cnn-noise` knows it;
 `ood`, another clip of another class at 6 dB; `white`, white noise at 6 dB. Classifiers: `esc10-cnn` (fold 5 is its
-test fold), `esc10-cnn-noise` (the same recipe with soundscapes at 0 dB, `runs/esc10-noise`), and `scenes-cnn` (fresh
+test fold), `esc10-cnn-noise` (trained on with soundscapes at 0 dB, see esc10_noise.py), and `scenes-cnn` (fresh
 scenes). The methods that switch parts off, with `--heavy`, run at 100 samples, which is fewer than their defaults.
 """
 
@@ -13,6 +13,7 @@ import argparse
 import os
 from pathlib import Path
 
+from esc10_noise import rainforest
 from tables import markdown, put
 
 import earmark as em
@@ -60,7 +61,7 @@ def clips_of(classifier: str, condition: str, n: int) -> list:
     else:
         fold = sorted(em.folder(data / "esc10", folds=(5,), group_column="freesound_id"), key=lambda clip: clip.id)
         clips = [fold[i * len(fold) // n] for i in range(n)] if n < len(fold) else fold
-    recipe = {"id": f"id:0:{data / 'soundscapes'}", "ood": "ood:6", "white": "white:6"}.get(condition)
+    recipe = {"id": f"id:0:{rainforest()}", "ood": "ood:6", "white": "white:6"}.get(condition)
     return list(mix(clips, recipe)) if recipe else clips
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 SCRIPTS = [
     ["silence.py"],
+    ["birds.py"],
     ["kills.py"],
     ["mutated_files.py"],
     ["apex_explain.py"],
@@ -16,13 +17,19 @@ SCRIPTS = [
     ["metrics_speed.py"],
     ["perturbation_speed.py"],
     ["costs.py"],
+    ["esc10_noise.py"],
     ["apex_fit.py", "esc10"],
     ["apex_fit.py", "purity"],
     ["apex_fit.py", "widths"],
     ["planted.py"],
     ["known_evidence.py"],
+    ["figure4.py"],
+    ["stability.py"],
+    ["ablation.py"],
     ["esc10_folds.py"],
     ["scale.py"],
+    ["roar.py"],
+    ["label_randomization.py"],
 ]
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ A map of the package:
 - `fit_apex`, `load_explainer`: explainers. `explainer.explain(waveform)` returns an `Explanation`.
 - `Explanation`: `regions()` in seconds and hertz, `listen()`, `complement()`, `show()`, `save(folder)`.
 - `load_explanation`: reads a saved one.
+- `ablate(classifier, clips, apex)`: takes out what APEX shows, beside controls.
 - `evaluate(classifier, clips, explainers)`: scores explainers under one protocol, beside controls.
+- `check(classifier, explainer, clips)`: does an explainer depend on what the model has learned?
 
 Names are imported when they are first used, so that `import earmark` is instant.
 """
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .audio.files import read as read
     from .audio.waveform import Waveform as Waveform
+    from .checks.run import check as check
     from .checks.verify import verify as verify
     from .classifiers.base import Classifier as Classifier
     from .classifiers.front_ends import FrontEnd as FrontEnd
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from .data.folders import folder as folder
     from .data.scenes import scenes as scenes
     from .errors import EarmarkError as EarmarkError
+    from .evaluation.ablation.runner import ablate as ablate
     from .evaluation.runner import evaluate as evaluate
     from .explainers.apex.explainer import Apex as Apex
     from .explainers.apex.fit import fit_apex as fit_apex
@@ -50,6 +54,9 @@ _HOMES = {
     "Region": "types",
     "Target": "types",
     "Waveform": "audio.waveform",
+    "check": "checks.run",
+    "ablate": "evaluation.ablation.runner",
+    "compare": "evaluation.compare",
     "evaluate": "evaluation.runner",
     "fit_apex": "explainers.apex.fit",
     "folder": "data.folders",

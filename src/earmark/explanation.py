@@ -8,13 +8,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .audio.waveform import Waveform
 from .classifiers.base import Grid
 from .classifiers.geometry import Axis, Geometry
+from .islands import islands
 from .masking import complement_of, evidence_of, region_gain
 from .prototypes.bank import Prototype
 from .prototypes.pictures import Picture
@@ -467,40 +467,6 @@ class Explanation:
         from .render.show import notebook_html
 
         return notebook_html(self)
-
-
-def islands(values: Float[Tensor, "freq frame"], grid: Grid, most: int = 5) -> list[Region]:
-    """Returns the bounding boxes of connected bins above half the maximum, the largest sum first.
-
-    Bins are connected along both axes and diagonals; a box reaches half a bin beyond its outermost centers.
-    """
-    above = values > 0.5 * values.max()
-    if not bool((values > 0).any()):
-        return []
-    labels = torch.where(above, torch.arange(1, values.numel() + 1).reshape(values.shape), 0).float()
-    while True:
-        spread = torch.nn.functional.max_pool2d(labels[None], 3, 1, 1)[0] * above
-        if torch.equal(spread, labels):
-            break
-        labels = spread
-    names, inverse = labels.unique(return_inverse=True)
-    sums = torch.zeros(len(names)).index_add_(0, inverse.flatten(), values.float().flatten())
-    sums[names == 0] = 0
-    order = sums.argsort(descending=True, stable=True)[:most]
-    return [_bounds(inverse == i, float(sums[i]), grid) for i in order.tolist() if sums[i] > 0]
-
-
-def _bounds(inside: Tensor, weight: float, grid: Grid) -> Region:
-    rows = inside.any(1).nonzero().flatten()
-    columns = inside.any(0).nonzero().flatten()
-    half_hz, half_s = grid.sample_rate / grid.stft.n_fft / 2, grid.stft.hop_length / grid.sample_rate / 2
-    return Region(
-        max(float(grid.seconds[columns[0]]) - half_s, 0.0),
-        min(float(grid.seconds[columns[-1]]) + half_s, grid.duration_s),
-        max(float(grid.hz[rows[0]]) - half_hz, 0.0),
-        min(float(grid.hz[rows[-1]]) + half_hz, grid.sample_rate / 2),
-        weight,
-    )
 
 
 def _geometry(values: dict[str, Any]) -> Geometry:

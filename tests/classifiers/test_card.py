@@ -56,6 +56,23 @@ def test_the_command_names_only_what_is_not_the_default():
     assert not {"--label-column", "--name", "--multilabel"} & set(flags)
 
 
+def test_a_card_says_what_was_mixed_in(folder):
+    background = {"name": "rain", "heard": 26, "held_out": 6, "snr_db": 0.0, "share": 0.8}
+    options = {**OPTIONS, "background": "/home/someone/rain", "background_share": 0.8, "start": "/home/someone/first"}
+    write_card(folder, {**SUMMARY, "background": background}, options)
+    card = (folder / "README.md").read_text()
+    assert "| background | 26 recordings of rain at 0 dB SNR in 80 % of the clips" in card
+    assert "6 others were not heard" in card and "folds 1,2,3, from the weights of first |" in card
+    assert "--background DATA/rain --background-share 0.8" in card and "--start first" in card
+    assert "/home/someone" not in card
+
+
+def test_the_command_can_be_typed():
+    options = {**OPTIONS, "background": "wham:/home/x#1,2", "noise_snr_db": [0.0, 20.0], "sample_rate": 16000}
+    words = command_line(options, "birds")
+    assert "--background wham:DATA#1,2 --noise-snr-db 0.0 20.0 --sample-rate 16000" in words
+
+
 def test_generated_scenes_are_told_as_such(folder):
     write_card(folder, {**SUMMARY, "test": None}, {**OPTIONS, "data": "scenes:400", "multilabel": True, "name": "s"})
     card = (folder / "README.md").read_text()

@@ -1,17 +1,21 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+import earmark.classifiers.fit as fit_module
 from earmark.audio.waveform import Waveform
 from earmark.classifiers.card import write_card, write_whole
-from earmark.classifiers.fit import decode, fit_classifier, load_small, save_small, score_classifier
+from earmark.classifiers.decoded import decode
+from earmark.classifiers.fit import fit_classifier, load_small, save_small, score_classifier
 from earmark.classifiers.front_ends import LogMel, LogMelConfig
 from earmark.classifiers.load import load_classifier
 from earmark.classifiers.small import SmallCnn, SmallCnnConfig
 from earmark.errors import DataError, MismatchError, ModelError
-from earmark.training.config import AugmentConfig, LoopConfig
+from earmark.training.augment import augment_features, augment_samples
+from earmark.training.config import AugmentConfig, BackgroundConfig, LoopConfig
 from earmark.types import Clip
 
 RATE = 8000
@@ -194,6 +198,83 @@ def test_clips_are_decoded_to_one_rate_and_length(tmp_path):
     samples, labels = data.batch(np.array([1, 0]))
     assert torch.equal(samples, torch.from_numpy(np.array(data.samples[::-1])))
     assert labels.tolist() == [[0, 0], [1, 0]]
+
+
+# Recordings as background ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def hum(tmp_path):
+    """Five recordings of noise, of which one is held out, and what says that they are mixed in."""
+    (tmp_path / "hum").mkdir()
+    for i in range(5):
+        noise = 0.1 * np.random.default_rng(i).standard_normal(3000 + 1000 * i)
+        Waveform(noise, RATE).save(tmp_path / "hum" / f"{i}.flac")
+    return BackgroundConfig(str(tmp_path / "hum"), background_share=0.5)
+
+
+def test_without_a_background_nothing_is_drawn_for_one(tmp_path):
+    """A training without recordings draws what it always did: the generator stands where augmentation leaves it."""
+    recipe = fit_module._Recipe("multiclass", 0.5, LoopConfig(), AugmentConfig(), LogMel(FRONT_END), None, None)
+    samples, labels = torch.rand(4, 4000), torch.eye(2)[[0, 1, 0, 1]]
+    used, plain = (torch.Generator().manual_seed(0) for _ in range(2))
+    fit_module._loss(SmallCnn(SmallCnnConfig(16, 2, (4, 6))), (samples, labels), recipe, used)
+    features = recipe.features(augment_samples(samples, recipe.augmentation, plain))
+    augment_features(features, labels, recipe.augmentation, plain)
+    assert torch.equal(used.get_state(), plain.get_state())
+    fit(tmp_path / "a", loop=LoopConfig(1, batch_size=8))
+    fit(tmp_path / "b", loop=LoopConfig(1, batch_size=8), background=BackgroundConfig())
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    config = (tmp_path / "a" / "config.json").read_text()
+    assert config == (tmp_path / "b" / "config.json").read_text()
+    assert json.loads(config)["training"].keys() == {"loop", "augmentation"}
+
+
+def test_a_training_with_a_background_says_so_and_goes_on_bit_for_bit(tmp_path, hum):
+    loop = LoopConfig(3, batch_size=8)
+    whole = fit(tmp_path / "whole", loop=loop, background=hum)
+    said = {"name": "hum", "snr_db": 0.0, "share": 0.5, "heard": 4, "held_out": 1}
+    assert whole["background"] == load_classifier(tmp_path / "whole").card["training"]["background"] == said
+    with pytest.raises(KilledError):
+        fit(tmp_path / "killed", loop=loop, background=hum, progress=kill_after(4))
+    for other in (None, replace(hum, background_snr_db=1.0)):
+        with pytest.raises(MismatchError, match="other settings"):
+            fit(tmp_path / "killed", loop=loop, background=other)
+    resumed = fit(tmp_path / "killed", loop=loop, background=hum)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+    assert without_seconds(whole["history"]) == without_seconds(resumed["history"])
+    fit(tmp_path / "clean", loop=loop)
+    assert not same(weights(tmp_path / "whole"), weights(tmp_path / "clean"))
+    assert sorted(p.name for p in (tmp_path / "whole").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_clips_that_choose_the_epoch_are_noisy_too(tmp_path, hum):
+    """Half of them: at 0 dB the energy of these is about doubled, and the others are as they were."""
+    data = decode(clips(40, 100), ("high", "low"), RATE, 0.5, tmp_path / "rows")
+    data.samples[:] *= 0.3  # so that no mixture exceeds full scale
+    before = np.array(data.samples)
+    noise, _ = fit_module._background(hum, RATE, tmp_path / "noise")
+    fit_module._mix_in(data, noise, LoopConfig())
+    ratio = np.square(data.samples).sum(1) / np.square(before).sum(1)
+    changed = ~(data.samples == before).all(1)
+    assert 10 <= changed.sum() <= 30  # binomial, 40 of one half: outside with a chance below 0.2 %
+    assert (ratio[~changed] == 1).all() and (np.abs(ratio[changed] - 2) < 0.2).all()  # nearly orthogonal sounds
+
+
+def test_training_starts_from_given_weights(tmp_path):
+    fit(tmp_path / "first", loop=LoopConfig(1, batch_size=8))
+    still = LoopConfig(1, batch_size=8, learning_rate=0.0)
+    fit(tmp_path / "second", loop=still, start=tmp_path / "first")
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    learned = [key for key in first if "running" not in key and "batches" not in key]
+    assert all(torch.equal(first[key], second[key]) for key in learned)
+    with pytest.raises(MismatchError, match="first has another widths"):
+        fit(tmp_path / "third", start=tmp_path / "first", channels=(4, 6))
+
+
+def test_widths_are_those_asked_for(tmp_path):
+    fit(tmp_path, channels=(4, 6), loop=LoopConfig(1, batch_size=8))
+    assert load_small(tmp_path)[0].config.channels == (4, 6)
 
 
 # Loading -----------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ number = 3
 
 
 def test_every_embedded_name_loads():
-    assert {"scenes-cnn", "esc10-cnn"} <= set(embedded_names())
+    assert {"scenes-cnn", "esc10-cnn", "words-cnn"} <= set(embedded_names())
     for name in embedded_names():
         assert classifier_folder(name) == WEIGHTS / name
         assert load_classifier(name).name == name

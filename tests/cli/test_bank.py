@@ -128,7 +128,7 @@ def test_labels_and_formulas_do_no_harm(place, tmp_path):
 
 def test_what_is_embedded_is_told_by_the_classifiers_name(monkeypatch, tmp_path):
     monkeypatch.delenv("EARMARK_DATA", raising=False)
-    for name in ("esc10-cnn", "scenes-cnn"):
+    for name in ("esc10-cnn", "scenes-cnn", "words-cnn"):
         about = json.loads((WEIGHTS / name / "apex" / "bank" / "bank.json").read_text())
         assert sum(about["class_counts"]) >= about["n_clips"]
     said = json.loads(call("bank", "esc10-cnn", "--top", "1", "--out", tmp_path / "out", "--json").stdout)

@@ -129,7 +129,7 @@ def test_results_for_people_go_to_standard_output(run):
 
 
 def test_verify_passes_for_what_is_embedded(run_json):
-    for name in ("esc10-cnn", "scenes-cnn"):
+    for name in ("esc10-cnn", "scenes-cnn", "words-cnn"):
         said = run_json("verify", name, "--explainer", "apex")
         assert said["ok"] and said["tier"] == "T1"
         values = {check["name"]: check["value"] for check in said["checks"]}

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from earmark.cli.evaluate import _mixtures
+from earmark.errors import DataError
+
 TOY = """
 import torch
 from earmark.testing.toys import band_classifier
@@ -63,9 +66,45 @@ def test_a_mixture_is_scored_and_named(run_json, place, tmp_path):
     "wrong, words",
     [
         (("--areas", "10,ten"), "numbers"),
-        (("--mixture", "pink:0,6"), "one mixture at a time"),
+        (("--mixture", "white:6;white:6"), "white:6 is there twice"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(run, place, tmp_path, wrong, words):
     done = run(*line(place, tmp_path / "out"), *wrong, code=2)
     assert words in done.stderr and not (tmp_path / "out" / "scores.parquet").exists()
+
+
+@pytest.mark.parametrize("text, words", [("clean;cafe", "'cafe' is unknown"), ("clean;speech:3", "needs recordings")])
+def test_a_mixture_that_is_none_is_refused(text, words):
+    with pytest.raises(DataError, match=words):
+        _mixtures(text)
+
+
+def test_mixtures_are_told_apart_by_kind_and_level():
+    assert list(_mixtures("clean; pink:0,6;id:0:/noise")) == ["clean", "pink:0", "pink:6", "id:0"]
+    assert _mixtures("clean") == {"clean": None} and list(_mixtures("lmac-paper:speech=/s")) == ["white:3", "speech:3"]
+
+
+def test_several_mixtures_lie_beside_each_other_and_are_written_once(run, run_json, place, tmp_path):
+    out = tmp_path / "scores"
+    several = (*line(place, out), "--mixture", "clean; pink:0,20;lmac-code", "--seeds", "0", "--explainers", "energy")
+    names = ("clean", "pink-0", "pink-20", "ood-12.04-l2-padded", "white-6.02")
+    done = run(*several)
+    assert "pink:20" in done.stdout and "mixture white:6.02:" in done.stderr and f"page: {out}" in done.stdout
+    assert {path.name for path in out.iterdir()} == {*names, "index.html", "run.json", "summary.json", "summary.md"}
+    assert all({path.name for path in (out / name).iterdir()} == FILES - {"run.json"} for name in names)
+    before = [times(folder) for folder in (out, *(out / name for name in names))]
+    said = run_json(*several)
+    assert [times(folder) for folder in (out, *(out / name for name in names))] == before
+    assert json.loads((out / "summary.json").read_text()) == said["summary"]
+    table = next(t for t in said["summary"]["tables"] if t["title"] == "contrast, equal area, dB")
+    assert set(table["rows"]["energy"]) == {"pink:0", "pink:20", "ood:12.04,l2,padded", "white:6.02"}
+    own = json.loads((out / "pink-0" / "summary.json").read_text())
+    assert own["card"]["mixture"] == "pink:0"
+    assert own["curves"][0]["rows"][0]["metrics"]["contrast_db"] == table["rows"]["energy"]["pink:0"]
+    assert said["summary"]["mixtures"]["ood:12.04,l2,padded"]["clips"]["n"] == 8  # two of each clip
+    page = (out / "index.html").read_text()
+    assert all(f'href="{name}/index.html"' in page for name in names) and "<script" not in page
+    assert "no interval" not in page and said["rows"] == (4 * 4 + 8) * 3 + (3 * 4 + 8)  # and one row for its ideal mask
+    refused = run(*line(place, out / "clean"), "--mixture", "clean;white:6", code=2)
+    assert "holds the scores of one mixture" in refused.stderr

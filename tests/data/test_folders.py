@@ -228,6 +228,13 @@ def test_tables_at_fault_are_refused(tmp_path, text, sentence):
         folder(put_table(tmp_path, text))
 
 
+def test_clips_of_no_group_are_groups_of_their_own(tmp_path):
+    root = put_table(
+        tmp_path, rows("file_name,label,speaker", "audio/a.wav,x,none", "audio/b.wav,x,", "audio/c.wav,x,s1")
+    )
+    assert [clip.group for clip in folder(root, group_column="speaker")] == ["audio/a.wav", "audio/b.wav", "s1"]
+
+
 def test_a_group_column_that_does_not_exist_is_refused(tmp_path):
     root = put_table(tmp_path, rows("file_name,label", "audio/a.wav,x"))
     with pytest.raises(DataError, match=r"no column 'recordist'; its columns are file_name, label\."):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from tests.evaluation.material import Told, band_map, clip, clips, sound, toy
 
-from earmark.evaluation.against import compared, least_p, too_few, verdicts
+from earmark.evaluation.against import compared, difference, least_p, too_few, verdicts
 from earmark.evaluation.runner import evaluate
 from earmark.evaluation.scores import Scores, table_of
 from earmark.evaluation.summary import summarize
-from earmark.evaluation.words import headline_table, summary_markdown
+from earmark.evaluation.words import cell, headline_table, summary_markdown, tables_of
 from earmark.metrics.matched import area_under
 from earmark.types import Clip
 
@@ -164,3 +164,42 @@ def test_failures_stand_beside_the_name():
     scores = evaluate(classifier, clips(2), [Told(classifier, fails)], areas=(0.1,), insertion=False, batch=64)
     assert "told (2 failed, 2 flagged)" in summary_markdown(summarize(scores))
     assert "No explainer was compared" in summary_markdown(summarize(scores))
+
+
+def test_re_entry_stages_stand_side_by_side():
+    """On the same clips: the mean of each stage's difference is the difference of the means."""
+    classifier = toy()
+    explainers = {"true": Told(classifier, band_map), "energy": "energy"}
+    stages = ("waveform", "stft", "features")
+    scores = evaluate(
+        classifier, clips(3), explainers, areas=(0.02, 0.5), reentry=stages, soft=False, insertion=False, batch=128
+    )
+    summary = summarize(scores)
+    pairs = [(table["stage"], table["first"]) for table in summary["stages"]]
+    assert pairs == [("stft", "waveform"), ("features", "waveform")]
+    for stage, table in zip(stages[1:], summary["stages"], strict=True):
+        for name in explainers:
+            means = [found(summary["curves"], name, reentry=s)["metrics"]["faithfulness"]["mean"] for s in stages]
+            told = next(row for row in table["rows"] if row["explainer"] == name)["metrics"]["faithfulness"]
+            assert told["mean"] == pytest.approx(means[stages.index(stage)] - means[0])
+            assert told["low"] <= told["mean"] <= told["high"]
+    head, *rows = next(t for title, t in tables_of(summary) if title.startswith("Re-entry stages"))
+    assert head == ["explainer", "N", *stages] and len(rows) == 2 and all("[" in text for text in rows[0][2:])
+    text = summary_markdown(summary)
+    assert "## Re-entry stages side by side" in text and "## Re-entry `features` minus `waveform`" in text
+
+
+def test_a_value_without_an_interval_is_not_printed():
+    assert cell({"mean": 0.5, "low": None, "high": None, "n_missing": 0}) == "no interval"
+    assert cell({"mean": 0.5, "low": 0.25, "high": 0.75, "n_missing": 1}) == "0.500 [0.250, 0.750] (1 undefined)"
+    row = {"mean": 0.5, "low": None, "high": None, "p_holm": None}
+    assert difference(row) == "no interval"
+
+
+def test_what_is_needed_beside_every_table_is_printed(summary):
+    text = summary_markdown(summary)
+    assert "8 explained decisions" in text and "coverage 88.9 %" in text
+    assert f"mean confidence {summary['decisions']['mean_prob']:.3f}, accuracy 100.0 %" in text
+    for line in text.splitlines():
+        if line.startswith("| explainer"):
+            assert line.split(" | ")[1] == "N"

@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..data.backgrounds import background_name
 from ..data.published import data_name, is_published
+from ..training.config import AugmentConfig, BackgroundConfig, LoopConfig
+from .config import LogMelConfig
 
 _CARD = """# {name}
 
@@ -14,7 +17,7 @@ A compact convolutional classifier ({task}) trained by `earmark`.
 |---|---|
 | labels | {labels} |
 | data | {data} |
-| learned from | {folds} |
+| learned from | {folds} |{background}
 | epoch chosen on | {select} (score {score:.4f} at epoch {epoch}) |
 | tested on | {test} |
 | seed | {seed} |
@@ -56,7 +59,8 @@ def write_card(folder: Path, summary: dict[str, Any], options: dict[str, Any]) -
         task="several labels per clip" if options["multilabel"] else "one label per clip",
         labels=", ".join(summary["labels"]),
         data=data,
-        folds=learned,
+        folds=learned + (f", from the weights of {Path(options['start']).name}" if options.get("start") else ""),
+        background=_background_row(summary.get("background")),
         select=chosen,
         score=summary["score"],
         epoch=summary["epoch"],
@@ -80,9 +84,10 @@ def write_card(folder: Path, summary: dict[str, Any], options: dict[str, Any]) -
 
 def command_line(options: dict[str, Any], data: str) -> str:
     """Returns the command that makes this model, without what is left at its default."""
-    from ..training.config import AugmentConfig, LoopConfig
-
-    defaults = {**vars(LoopConfig()), **vars(AugmentConfig()), "label_column": "label", "clip_s": 5.0}
+    configs = (LoopConfig(), AugmentConfig(), BackgroundConfig(), LogMelConfig())
+    defaults = {"label_column": "label", "clip_s": 5.0}
+    for config in configs:
+        defaults |= vars(config)
     published = is_published(str(options.get("data")))
     shown = data if data.startswith("scenes:") else f"{data}:DATA" if published else f"DATA/{data}"
     parts = [f"earmark train classifier --data {shown} --out MODEL"]
@@ -90,8 +95,29 @@ def command_line(options: dict[str, Any], data: str) -> str:
         if key in ("data", "name") or value is None or value is False or _plain(defaults.get(key)) == _plain(value):
             continue
         flag = f"--{key.replace('_', '-')}"
-        parts.append(flag if value is True else f"{flag} {value}")
+        parts.append(flag if value is True else f"{flag} {_shown(key, value)}")
     return " ".join(parts)
+
+
+def _shown(key: str, value: Any) -> str:
+    """Returns the value of an option without anyone's folders; several numbers follow each other."""
+    if key == "start":
+        return Path(value).name
+    if key == "background":
+        name, mark, folds = background_name(value).partition("#")
+        return (f"{name}:DATA" if is_published(value) else f"DATA/{name}") + mark + folds
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _background_row(background: dict[str, Any] | None) -> str:
+    """Returns the card's row on recordings that were mixed in, if there were."""
+    if not background:
+        return ""
+    share = "" if background["share"] == 1 else f" in {100 * background['share']:g} % of the clips"
+    return (
+        f"\n| background | {background['heard']} recordings of {background['name']} at {background['snr_db']:g} dB "
+        f"SNR{share}, also where the epoch was chosen; {background['held_out']} others were not heard |"
+    )
 
 
 def _plain(value: Any) -> Any:

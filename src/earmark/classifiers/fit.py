@@ -3,8 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -12,90 +11,54 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from ..audio.files import load_clip
-from ..data import arrays
-from ..errors import DataError, EarmarkError
+from ..data.backgrounds import background_name, background_recordings
+from ..errors import DataError, MismatchError
 from ..training import augment, scores
-from ..training.config import AugmentConfig, LoopConfig
+from ..training.backgrounds import Background, decode_background
+from ..training.config import AugmentConfig, BackgroundConfig, LoopConfig
 from ..training.loop import Progress, seeded_globals, train
-from ..types import Clip, Task
+from ..types import Clip, Task, seeded
 from .card import write_whole
+from .decoded import TrainingSet, clips_sha256, decode
 from .front_ends import LogMel, LogMelConfig, front_end_from_dict
 from .small import SmallCnn, SmallCnnConfig
 
+BACKGROUND_STREAM = 3  # part of the seed of what is mixed into the clips that choose the epoch
+
 
 @dataclass(frozen=True)
-class TrainingSet:
-    """Clips as samples of one length, in a memory map, with their labels.
+class _Recipe:
+    """How to train, beside the clips."""
 
-    Parameters
-    ----------
-    samples
-        `[clip, sample]` at the front end's rate, mono, cut or zero-padded to one length.
-    labels
-        `[clip, label]`, 0 or 1.
-    clips
-        Those that could be read, in the order of the rows.
-    skipped
-        Why each of the others could not, by its id.
-    """
+    task: Task
+    clip_s: float
+    loop: LoopConfig
+    augmentation: AugmentConfig
+    features: LogMel
+    channels: tuple[int, ...] | None
+    background: Background | None
+    start: dict[str, Tensor] | None = None
 
-    samples: np.ndarray
-    labels: Float[Tensor, "clip label"]
-    clips: tuple[Clip, ...] = ()
-    skipped: Mapping[str, str] = field(default_factory=dict)
-
-    def batch(self, index: np.ndarray) -> tuple[Float[Tensor, "batch sample"], Float[Tensor, "batch label"]]:
-        """Returns samples and labels of the clips at `index`."""
-        return torch.from_numpy(self.samples[index]), self.labels[torch.from_numpy(index)]
-
-
-def decode(clips: Sequence[Clip], labels: tuple[str, ...], sample_rate: int, clip_s: float, path: Path) -> TrainingSet:
-    """Decodes every clip once into a memory map beside the checkpoint; clips pass through two threads.
-
-    Clips that cannot be read are left out, and named under `skipped`.
-
-    Raises
-    ------
-    DataError
-        If a clip has a label that training does not know, or no clip can be read.
-    """
-    truth = _truth(clips, labels)
-    n_samples = round(clip_s * sample_rate)
-    rows = arrays.create(path, (len(clips), n_samples))
-
-    def put(index: int) -> str | None:
-        try:
-            waveform = load_clip(clips[index]).mono().resample(sample_rate).fit(n_samples)
-        except (EarmarkError, OSError) as error:
-            return str(error)
-        rows[index] = waveform.samples[0].numpy()
-        return None
-
-    with ThreadPoolExecutor(2) as pool:
-        problems = list(pool.map(put, range(len(clips))))
-    skipped = {clip.id: problem for clip, problem in zip(clips, problems, strict=True) if problem}
-    good = [index for index, problem in enumerate(problems) if not problem]
-    if not good:
-        raise DataError(f"None of {len(clips)} clips can be read; the first: {next(iter(skipped.values()))}")
-    for row, index in enumerate(good):
-        if row != index:
-            rows[row] = rows[index]
-    return TrainingSet(rows[: len(good)], truth[good], tuple(clips[index] for index in good), skipped)
-
-
-def _truth(clips: Sequence[Clip], labels: tuple[str, ...]) -> Float[Tensor, "clip label"]:
-    truth = torch.zeros(len(clips), len(labels))
-    for index, clip in enumerate(clips):
-        unknown = set(clip.labels) - set(labels)
-        if unknown:
-            raise DataError(f"Clip {clip.id} has labels {sorted(unknown)} that no training clip has; add some.")
-        truth[index, [labels.index(label) for label in clip.labels]] = 1
-    return truth
+    def settings(self) -> dict[str, Any]:
+        """Returns what a checkpoint must agree with, beside clips and loop."""
+        about: dict[str, Any] = {
+            "task": self.task,
+            "clip_s": self.clip_s,
+            "augmentation": asdict(self.augmentation),
+            "front_end": self.features.to_dict(),
+        }
+        if self.channels:
+            about["channels"] = self.channels
+        if self.background:
+            levels = {k: v for k, v in asdict(self.background.config).items() if k != "background"}
+            about["background"] = {**levels, "sha256": self.background.sha256()}
+        if self.start:
+            about["start"] = hashlib.sha256(save({k: v.contiguous() for k, v in self.start.items()})).hexdigest()
+        return about
 
 
 def fit_classifier(
@@ -108,6 +71,9 @@ def fit_classifier(
     loop: LoopConfig | None = None,
     augmentation: AugmentConfig | None = None,
     front_end: LogMelConfig | None = None,
+    channels: tuple[int, ...] | None = None,
+    background: BackgroundConfig | None = None,
+    start: Path | None = None,
     progress: Progress | None = None,
     resume_dir: Path | None = None,
 ) -> dict[str, Any]:
@@ -123,6 +89,14 @@ def fit_classifier(
         Clips are cut or zero-padded to this many seconds in training.
     loop
         Its `batch_size` is lowered to the number of training clips where these are fewer.
+    channels
+        Widths of the network's blocks; by default those of `SmallCnnConfig`.
+    background
+        Recordings that are mixed into the clips. Those that choose the epoch get each its own piece, once, of the
+        recordings that training hears; the held-out recordings (see `background_recordings`) are for tests alone.
+    start
+        A trained folder whose weights are the first ones, in place of random ones; its labels, front end and widths
+        must be those asked for.
     resume_dir
         Where decoded clips lie meanwhile, and a checkpoint of each epoch, from which a training that was killed goes
         on to the same result; who names it removes it. By default `folder`, without what is removed at the end.
@@ -130,73 +104,111 @@ def fit_classifier(
     Returns
     -------
     summary
-        Labels, the chosen epoch, its score, the history, and under `skipped` why clips could not be read, by id.
+        Labels, the chosen epoch, its score, the history, and under `skipped` why clips could not be read, by id; with
+        a background, also the numbers of recordings that were heard and held out.
 
     Raises
     ------
     DataError
         If clips are missing, groups are in both parts, labels do not fit the task, or no clip of a label can be read.
     MismatchError
-        If the checkpoint belongs to a training on other sounds or with other settings.
+        If the checkpoint belongs to a training on other sounds or with other settings, or `start` does not fit.
     """
     loop, augmentation = loop or LoopConfig(), augmentation or AugmentConfig()
     _check_parts(training, selection)
     _check_labels([*training, *selection], task)
     labels = tuple(sorted({label for clip in training for label in clip.labels}))
     features = LogMel(front_end)
+    first = None if start is None else _first_weights(start, labels, features, channels)
     folder.mkdir(parents=True, exist_ok=True)
     working = resume_dir or folder
-    temporary = [working / f".decoded-{name}.safetensors" for name in ("training", "selection")]
+    temporary = [working / f".decoded-{name}.safetensors" for name in ("training", "selection", "background")]
     try:
         fit_set = decode(training, labels, features.sample_rate, clip_s, temporary[0])
         choose_set = decode(selection, labels, features.sample_rate, clip_s, temporary[1])
         _check_heard(fit_set, labels)
+        noise, about = _background(background, features.sample_rate, temporary[2])
         loop = replace(loop, batch_size=min(loop.batch_size, len(fit_set.clips)))
-        module, history = _trained(
-            fit_set, choose_set, working, task, clip_s, loop, augmentation, features, len(labels), progress
-        )
+        if noise:
+            _mix_in(choose_set, noise, loop)
+        recipe = _Recipe(task, clip_s, loop, augmentation, features, channels, noise, first)
+        module, history = _trained(fit_set, choose_set, working, recipe, len(labels), progress)
     finally:
         for path in temporary:
             path.unlink(missing_ok=True)
-    save_small(folder, module, features, labels, task, {"loop": asdict(loop), "augmentation": asdict(augmentation)})
+    made = {"loop": asdict(loop), "augmentation": asdict(augmentation), **about}
+    save_small(folder, module, features, labels, task, made)
     if resume_dir is None:
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     best = max(history, key=lambda row: (row["score"], row["epoch"]))
     summary = {"labels": labels, "epoch": best["epoch"], "score": best["score"], "history": history}
-    return {**summary, "skipped": {**fit_set.skipped, **choose_set.skipped}}
+    skipped = {**fit_set.skipped, **choose_set.skipped, **(noise.skipped if noise else {})}
+    return {**summary, **about, "skipped": skipped}
+
+
+def _first_weights(
+    start: Path, labels: tuple[str, ...], features: LogMel, channels: tuple[int, ...] | None
+) -> dict[str, Tensor]:
+    """Returns the weights of a trained folder, if it is a network for the same features and labels."""
+    module, front_end, config = load_small(start)
+    same = {
+        "labels": tuple(config["labels"]) == labels,
+        "front end": front_end.to_dict() == features.to_dict(),
+        "widths": tuple(module.config.channels) == (channels or SmallCnnConfig().channels),
+    }
+    if not all(same.values()):
+        other = ", ".join(what for what, fits in same.items() if not fits)
+        raise MismatchError(f"{start.name} has another {other}, so training cannot start from it; start anew.")
+    return module.state_dict()
+
+
+def _background(
+    config: BackgroundConfig | None, sample_rate: int, path: Path
+) -> tuple[Background | None, dict[str, Any]]:
+    """Returns the recordings that training hears, and what to say of them."""
+    if config is None or config.background is None:
+        return None, {}
+    heard, held = background_recordings(config.background)
+    noise = decode_background(heard, config, sample_rate, path)
+    levels = {"snr_db": config.background_snr_db, "share": config.background_share}
+    names = {"heard": len(noise), "held_out": len(held)}
+    return noise, {"background": {"name": background_name(config.background), **levels, **names}}
+
+
+def _mix_in(data: TrainingSet, noise: Background, loop: LoopConfig) -> None:
+    """Mixes background into decoded clips, in their file."""
+    generator = seeded(loop.seed, BACKGROUND_STREAM)
+    for start in range(0, len(data.clips), 16):
+        rows = torch.from_numpy(np.array(data.samples[start : start + 16]))
+        data.samples[start : start + 16] = noise.add(rows, generator).numpy()
 
 
 def _trained(
     fit_set: TrainingSet,
     choose_set: TrainingSet,
     folder: Path,
-    task: Task,
-    clip_s: float,
-    loop: LoopConfig,
-    augmentation: AugmentConfig,
-    features: LogMel,
+    recipe: _Recipe,
     n_labels: int,
     progress: Progress | None,
 ) -> tuple[SmallCnn, list[dict[str, float]]]:
     """Returns a network trained on decoded clips, and what each epoch came to; see `fit_classifier`."""
+    loop, features = recipe.loop, recipe.features
+    size = SmallCnnConfig(features.config.n_mels, n_labels)
+    size = replace(size, channels=recipe.channels or size.channels)
     with seeded_globals(loop.seed, 0):
-        module = SmallCnn(SmallCnnConfig(features.config.n_mels, n_labels))
+        module = SmallCnn(size)
+    if recipe.start:
+        module.load_state_dict(recipe.start)
     history = train(
         module,
         lambda _epoch, generator: _shuffled(fit_set, loop.batch_size, generator),
-        lambda batch, generator: _loss(module, features, batch, augmentation, task, generator),
-        lambda: _validate(module, features, choose_set, task),
+        lambda batch, generator: _loss(module, batch, recipe, generator),
+        lambda: _validate(module, features, choose_set, recipe.task),
         loop,
         n_steps=len(fit_set.clips) // loop.batch_size,
         folder=folder,
         progress=progress,
-        settings={
-            "clips": [_clips_sha256(fit_set), _clips_sha256(choose_set)],
-            "task": task,
-            "clip_s": clip_s,
-            "augmentation": asdict(augmentation),
-            "front_end": features.to_dict(),
-        },
+        settings={"clips": [clips_sha256(fit_set), clips_sha256(choose_set)], **recipe.settings()},
     )
     return module, history
 
@@ -264,20 +276,15 @@ def _shuffled(data: TrainingSet, batch_size: int, generator: Generator) -> Itera
         yield data.batch(order[start : start + batch_size])
 
 
-def _loss(
-    module: SmallCnn,
-    front_end: LogMel,
-    batch: tuple[Tensor, Tensor],
-    augmentation: AugmentConfig,
-    task: Task,
-    generator: Generator,
-) -> Tensor:
+def _loss(module: SmallCnn, batch: tuple[Tensor, Tensor], recipe: _Recipe, generator: Generator) -> Tensor:
     samples, labels = batch
     with torch.no_grad():
-        features = front_end(augment.augment_samples(samples, augmentation, generator))
-        features, labels = augment.augment_features(features, labels, augmentation, generator)
+        if recipe.background:
+            samples = recipe.background.add(samples, generator)
+        features = recipe.features(augment.augment_samples(samples, recipe.augmentation, generator))
+        features, labels = augment.augment_features(features, labels, recipe.augmentation, generator)
     logits = module(features)
-    if task == "multiclass":
+    if recipe.task == "multiclass":
         return functional.cross_entropy(logits, labels)
     return functional.binary_cross_entropy_with_logits(logits, labels)
 
@@ -293,15 +300,6 @@ def predict_all(module: SmallCnn, front_end: LogMel, data: TrainingSet) -> Float
 def _validate(module: SmallCnn, front_end: LogMel, data: TrainingSet, task: Task) -> dict[str, float]:
     score = scores.accuracy if task == "multiclass" else scores.macro_average_precision
     return {"score": score(predict_all(module, front_end, data), data.labels)}
-
-
-def _clips_sha256(data: TrainingSet) -> str:
-    """Returns the sha256 of the clips' ids, cuts, labels and samples, in order."""
-    about = [(clip.id, clip.start_s, clip.end_s, clip.labels) for clip in data.clips]
-    digest = hashlib.sha256(json.dumps(about).encode())
-    for row in data.samples:
-        digest.update(np.ascontiguousarray(row).tobytes())
-    return digest.hexdigest()
 
 
 def _check_labels(clips: Sequence[Clip], task: Task) -> None:

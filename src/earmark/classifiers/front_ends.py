@@ -1,7 +1,7 @@
 """Front ends: from a waveform to what the backbone eats, differentiable, each clip on its own."""
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from ..audio import mel
 from ..audio.stft import Stft
 from ..errors import ModelError
 from ..types import ComplexStft, Features, Samples
+from .config import LogMelConfig
 
 
 class FrontEnd(nn.Module, ABC):
@@ -53,24 +54,6 @@ class FrontEnd(nn.Module, ABC):
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Returns what defines this front end, as plain JSON values (part of the fingerprint)."""
-
-
-@dataclass(frozen=True)
-class LogMelConfig:
-    """The numbers of a log-mel front end; lengths are in samples at `sample_rate` Hz."""
-
-    sample_rate: int = 32000
-    n_fft: int = 2048  # 64 ms at 32 kHz
-    hop_length: int = 640  # 20 ms at 32 kHz
-    n_mels: int = 64
-    low_hz: float = 50.0
-    high_hz: float | None = None  # None: the Nyquist frequency
-    scale: mel.MelScale = "htk"
-    area_norm: bool = False
-    floor: float = 1e-3  # power; a full-scale sine has about (n_fft / 4)^2
-    top_db: float | None = None  # clamp below the maximum of each clip
-    mean_db: float = 0.0
-    std_db: float = 20.0
 
 
 class LogMel(FrontEnd):

@@ -53,7 +53,7 @@ def load_classifier(name_or_path: str | Path, *, device: str = "cpu", **options:
     Parameters
     ----------
     name_or_path
-        An embedded model (`scenes-cnn`, `esc10-cnn`), a folder that `earmark train classifier` wrote, or
+        An embedded model (`scenes-cnn`, `esc10-cnn`, `words-cnn`), a folder that `earmark train classifier` wrote, or
         `file.py:function`, a function without arguments that returns a `Classifier`. That file is run: name only
         files whose code you trust.
     device

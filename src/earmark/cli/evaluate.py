@@ -1,5 +1,7 @@
 """`earmark evaluate`: explainers over clips, scored under one protocol, with intervals and a page."""
 
+import json
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,10 +16,12 @@ from .progress import progress
 
 if TYPE_CHECKING:
     from ..classifiers.base import Classifier
+    from ..data.recipes import Recipe
     from ..evaluation.scores import Scores
     from ..types import Clip
 
 PAGE = "index.html"
+CLEAN = "clean"  # the clips as they are
 
 
 def _words(result: dict[str, Any]) -> str:
@@ -27,12 +31,14 @@ def _words(result: dict[str, Any]) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    head, *rows = result["headline"]
-    table = Table(*head, title=f"explainers of {result['classifier']}", title_justify="left")
-    for row in rows:
-        table.add_row(*row)
+    tables = result.get("tables") or [(f"explainers of {result['classifier']}", result["headline"])]
     written = io.StringIO()
-    Console(file=written, width=None if _is_wide() else 200, markup=False, highlight=False).print(table)
+    console = Console(file=written, width=None if _is_wide() else 200, markup=False, highlight=False)
+    for title, (head, *rows) in tables:
+        table = Table(*head, title=title, title_justify="left")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
     return "\n".join([written.getvalue().rstrip(), *result["verdicts"], f"page: {result['page']}"])
 
 
@@ -51,7 +57,7 @@ def evaluate(
     folds: Annotated[str | None, typer.Option(help="Folds to score; default: all.")] = None,
     label_column: Annotated[str, typer.Option(help="Column with the label.")] = "label",
     group_column: Annotated[str | None, typer.Option(help="Column with what intervals resample together.")] = None,
-    mixture: Annotated[str, typer.Option(help="clean, or what is mixed in: ood, white:6, id:0:/noise, ...")] = "clean",
+    mixture: Annotated[str, typer.Option(help="What is mixed in: clean, ood, white:6, ...; several by ;")] = "clean",
     areas: Annotated[str, typer.Option(help="Areas of equal masks, in percent of all bins.")] = "1,2,5,10,15,20,30,50",
     reentry: Annotated[str, typer.Option(help="Where masked clips re-enter: waveform, stft, features.")] = "waveform",
     fill: Annotated[str, typer.Option(help="What stands where a mask keeps nothing.")] = "silence",
@@ -69,6 +75,7 @@ def evaluate(
     """
     options = {name: value for name, value in locals().items() if name != "out"}
     from ..classifiers.load import load_classifier
+    from ..data.mixtures import mix
     from ..store.filling import only_one
 
     config = EvaluateConfig(
@@ -84,11 +91,19 @@ def evaluate(
     model = load_classifier(classifier, device=device)
     if model.head.notice:
         say(model.head.notice)
-    clips = _clips(data, folds, label_column, group_column, mixture, limit)
-    told = _told(data, folds, mixture, group_column, limit)
+    clips = _clips(data, folds, label_column, group_column, limit)
+    sets = {name: clips if recipe is None else mix(clips, recipe) for name, recipe in _mixtures(mixture).items()}
+    told = _told(data, folds, group_column, limit)
     with only_one(out):
-        scores, summary = _scored(model, clips, names, config, out, told, options)
-    return _result(scores, summary, out)
+        if len(sets) == 1:
+            (mixed,) = sets.values()
+            scores, summary = _scored(model, mixed, names, config, out, {**told, "mixture": mixture})
+            _save_params(out, options)
+            return _result(scores, summary, out)
+        refuse_other(out)
+        found = _each(model, sets, names, config, out, told)
+        _save_params(out, options)
+    return found
 
 
 def _scored(
@@ -98,9 +113,8 @@ def _scored(
     config: EvaluateConfig,
     out: Path,
     told: dict[str, Any],
-    options: dict[str, Any],
 ) -> "tuple[Scores, dict[str, Any]]":
-    """Scores into a folder, and writes its page and `run.json` unless they are those of these scores."""
+    """Scores into a folder, and writes its page unless it is that of these scores."""
     from .. import disk
     from ..classifiers.card import write_whole
     from ..evaluation.examples import examples_of
@@ -118,9 +132,83 @@ def _scored(
         with progress("drawing") as report:
             examples = examples_of(scores, model, clips, names, progress=report)
             page = evaluation_page(summary, examples, key=key, title=told["data"])
-        save_params(out, "evaluate", {**options, "out": str(out)})
         write_whole(out / PAGE, page)
+    for warning in summary["warnings"]:
+        say(warning)
     return scores, summary
+
+
+def _each(
+    model: "Classifier",
+    sets: "dict[str, Sequence[Clip]]",
+    names: list[str],
+    config: EvaluateConfig,
+    out: Path,
+    told: dict[str, Any],
+) -> dict[str, Any]:
+    """Scores each mixture into a folder of its own, and writes tables of all beside each other."""
+    from ..evaluation.together import side_by_side, together, together_markdown
+    from ..render.mixtures_page import mixtures_page
+
+    folders, rows, summaries = {name: folder_name(name) for name in sets}, 0, {}
+    for name, clips in sets.items():
+        say(f"mixture {name}:")
+        scores, summaries[name] = _scored(model, clips, names, config, out / folders[name], {**told, "mixture": name})
+        rows += len(scores)
+    found = together(summaries)
+    _write_new(out / "summary.json", json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    _write_new(out / "summary.md", together_markdown(found, folders))
+    _write_new(out / PAGE, mixtures_page(found, folders))
+    return {
+        "folder": str(out),
+        "page": str(out / PAGE),
+        "classifier": found["classifier"],
+        "rows": rows,
+        "mixtures": {name: str(out / folder) for name, folder in folders.items()},
+        "tables": side_by_side(found),
+        "verdicts": [f"{name}: {line}" for name, about in found["mixtures"].items() for line in about["verdicts"]],
+        "summary": found,
+    }
+
+
+def folder_name(mixture: str) -> str:
+    """Returns the folder of a mixture: its name with letters, digits, points and dashes alone.
+
+    Examples
+    --------
+    >>> folder_name("ood:12.04,l2,padded")
+    'ood-12.04-l2-padded'
+    """
+    return re.sub(r"[^\w.]+", "-", mixture)
+
+
+def refuse_other(out: Path) -> None:
+    """Refuses a folder that holds the scores of one mixture, where several would lie beside them."""
+    if (out / "scores.parquet").exists():
+        raise InputError(f"{out} holds the scores of one mixture; name another folder for several with --out.")
+
+
+def _save_params(out: Path, options: dict[str, Any]) -> None:
+    """Writes `run.json`, unless it is there as it would be."""
+    values = json.loads(json.dumps({**options, "out": str(out)}, default=str))
+    try:
+        there = json.loads((out / "run.json").read_text(encoding="utf-8"))["options"] == values
+    except (OSError, ValueError, KeyError, TypeError):
+        there = False
+    if not there:
+        save_params(out, "evaluate", values)
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Writes a file, unless it is there as it would be."""
+    from ..classifiers.card import write_whole
+
+    try:
+        there = path.read_text(encoding="utf-8") == text
+    except (OSError, ValueError):
+        there = False
+    if not there:
+        write_whole(path, text)
 
 
 def _result(scores: "Scores", summary: dict[str, Any], out: Path) -> dict[str, Any]:
@@ -150,7 +238,7 @@ def _is_of(page: Path, key: str) -> bool:
 
 
 def _clips(
-    data: str, folds: str | None, label_column: str, group_column: str | None, mixture: str, limit: int | None
+    data: str, folds: str | None, label_column: str, group_column: str | None, limit: int | None
 ) -> "Sequence[Clip]":
     """Returns the clips that are scored, and says what a reader should know of them."""
     from .datasets import DataOptions, clips_of, say_groups
@@ -161,24 +249,25 @@ def _clips(
         if limit < 1:
             raise InputError(f"--limit is at least 1, got {limit}.")
         clips = [clips[i * len(clips) // limit] for i in range(limit)] if limit < len(clips) else clips
-    return clips if mixture == "clean" else _mixed(clips, mixture)
+    return clips
 
 
-def _mixed(clips: "Sequence[Clip]", mixture: str) -> "Sequence[Clip]":
-    from ..data.mixtures import mix
+def _mixtures(text: str) -> "dict[str, Recipe | None]":
+    """Returns the recipes of mixtures that are separated by semicolons, by name; each level is one of its own."""
     from ..data.recipes import parse_mixture
 
-    recipes = parse_mixture(mixture)
-    if len(recipes) != 1:
-        named = ", ".join(recipe.name for recipe in recipes) or "none"
-        raise DataError(f"Scores are of one mixture at a time, and {mixture!r} names {named}; run it once for each.")
-    return mix(clips, recipes[0])
+    found: list[tuple[str, Recipe | None]] = []
+    for part in (part.strip() for part in text.split(";")):
+        found += [(CLEAN, None)] if part == CLEAN else [(recipe.name, recipe) for recipe in parse_mixture(part)]
+    if twice := sorted({name for name, _ in found if [other for other, _ in found].count(name) > 1}):
+        raise DataError(f"Mixtures are told apart by kind and level, and {twice[0]} is there twice; name each once.")
+    return dict(found)
 
 
-def _told(data: str, folds: str | None, mixture: str, group_column: str | None, limit: int | None) -> dict[str, Any]:
+def _told(data: str, folds: str | None, group_column: str | None, limit: int | None) -> dict[str, Any]:
     from .datasets import data_name
 
-    told = {"data": data_name(data), "folds": folds, "mixture": mixture, "group_column": group_column, "limit": limit}
+    told = {"data": data_name(data), "folds": folds, "group_column": group_column, "limit": limit}
     return {name: value for name, value in told.items() if value is not None}
 
 

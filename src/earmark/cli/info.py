@@ -57,6 +57,7 @@ def info(
 def _classifier(folder: Path) -> dict[str, Any]:
     from ..classifiers.load import load_classifier
     from ..classifiers.small import n_parameters
+    from ..explainers.plugins import package_of, plugins
 
     model = load_classifier(folder)
     result = {
@@ -69,6 +70,7 @@ def _classifier(folder: Path) -> dict[str, Any]:
         "head": model.head.tier,
         "fingerprint": model.fingerprint,
         "explainers": sorted(p.parent.name for p in folder.glob("*/config.json")),
+        "explainers of packages": [f"{name} ({package_of(point)})" for name, point in sorted(plugins().items())],
         "card": {k: v for k, v in model.card.items() if k != "training"},
     }
     return result

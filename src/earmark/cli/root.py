@@ -3,7 +3,10 @@
 import typer
 
 from . import fit, train
+from .ablate import ablate
 from .bank import bank
+from .check import check
+from .compare import compare
 from .demo import demo
 from .evaluate import evaluate
 from .explain import explain
@@ -17,6 +20,9 @@ app.command("explain")(explain)
 app.add_typer(fit.app, name="fit")
 app.add_typer(train.app, name="train")
 app.command("evaluate")(evaluate)
+app.command("compare")(compare)
+app.command("check")(check)
+app.command("ablate")(ablate)
 app.command("verify")(verify)
 app.command("info")(info)
 app.command("bank")(bank)

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..training.config import AugmentConfig, LoopConfig
+from ..classifiers.config import LogMelConfig
+from ..errors import InputError
+from ..training.config import AugmentConfig, BackgroundConfig, LoopConfig
 from .options import command, save_params, say, with_config
 from .progress import progress
 
@@ -20,6 +22,8 @@ app = typer.Typer(no_args_is_help=True, help="Train a small model.")
 @command
 @with_config("loop", LoopConfig)
 @with_config("augmentation", AugmentConfig)
+@with_config("noise", BackgroundConfig)
+@with_config("front_end", LogMelConfig)
 def classifier(
     *,
     data: Annotated[
@@ -34,8 +38,12 @@ def classifier(
     multilabel: Annotated[bool, typer.Option(help="Clips may have several labels.")] = False,
     clip_s: Annotated[float, typer.Option(help="Seconds that each clip is cut or padded to.")] = 5.0,
     name: Annotated[str | None, typer.Option(help="Name on the model card; default: the folder's.")] = None,
+    channels: Annotated[str | None, typer.Option(help="Widths of the blocks, such as 16,32,64,128.")] = None,
+    start: Annotated[str | None, typer.Option(help="A trained model whose weights are the first ones.")] = None,
     loop: LoopConfig,
     augmentation: AugmentConfig,
+    noise: BackgroundConfig,
+    front_end: LogMelConfig,
 ) -> dict[str, Any]:
     """Train a compact CNN on labeled clips, choose its epoch on held-out clips, test it on others."""
     from ..classifiers.card import write_card
@@ -57,12 +65,25 @@ def classifier(
         "multilabel": multilabel,
         "clip_s": clip_s,
         "name": name,
+        "channels": channels,
+        "start": start,
         **vars(loop),
         **vars(augmentation),
+        **vars(noise),
+        **vars(front_end),
+    }
+    training = {
+        "task": task,
+        "clip_s": clip_s,
+        "loop": loop,
+        "augmentation": augmentation,
+        "front_end": front_end,
+        "channels": _widths(channels),
+        "background": noise,
+        "start": _start(start, data, folds),
     }
     with only_one(out):
         with filling(out, "config.json", ("README.md",)) as part:
-            training = {"task": task, "clip_s": clip_s, "loop": loop, "augmentation": augmentation}
             summary = _train(split, part, out / ".resume", training)
             write_card(part, summary, {**options, "name": name or out.resolve().name})
             save_params(part, "train classifier", options)
@@ -86,6 +107,33 @@ def _train(split: "Split", folder: Path, resume: Path, training: dict[str, Any])
         _say_skipped(summary["test"].pop("skipped", {}), summary["skipped"])
         say(f"test: {summary['test']}")
     return summary
+
+
+def _start(name: str | None, data: str, folds: str | None) -> Path | None:
+    """Returns the folder of the model to start from, and warns if it may know clips that are held out here."""
+    from ..classifiers.load import classifier_folder, load_classifier
+    from ..data.folders import parse_folds
+    from .datasets import data_name
+
+    if name is None:
+        return None
+    known = load_classifier(name).card.get("folds")
+    folder = classifier_folder(name)
+    if folder is None:
+        raise InputError(f"Training starts from an embedded model or a trained folder, got {name!r}.")
+    if known is None or folds is None or set(parse_folds(str(known))) - set(parse_folds(folds)):
+        say(f"warning: {name} learned from folds {known}, so scores on {data_name(data)} may not be held out")
+    return folder
+
+
+def _widths(text: str | None) -> tuple[int, ...] | None:
+    """Returns the widths that a list such as `16,32` names."""
+    if text is None:
+        return None
+    widths = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) for part in widths):
+        raise InputError(f"Widths are positive integers separated by commas, such as 16,32,64,128; got {text!r}.")
+    return tuple(map(int, widths))
 
 
 def _say_skipped(skipped: dict[str, str], so_far: dict[str, str] | None = None) -> None:

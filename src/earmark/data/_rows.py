@@ -9,6 +9,7 @@ from ..errors import DataError
 from ..types import Clip
 
 Row = dict[str, str]
+NO_GROUP = ("", "none")  # in the group column: a clip that belongs to no other
 
 
 def read_rows(path: Path) -> tuple[list[str], list[Row]]:
@@ -50,7 +51,7 @@ def row_clip(root: Path, row: Row, label_column: str | None, group_column: str |
         name,
         root / name,
         labels=tuple(sorted({label.strip() for label in labels} - {""})),
-        group=(row[group_column] if group_column else "") or name,
+        group=name if group_column is None or row[group_column] in NO_GROUP else row[group_column],
         fold=_fold(name, row.get("fold", "")),
     )
 

@@ -5,7 +5,8 @@ source of a clip is its path. Clips are sorted by id, which is the path relative
 
 A `metadata.csv` has the column `file_name` and any of `label` (several are separated by `;`), `fold` (an
 integer) and `group` (what must not be divided: a source recording, a speaker, a recordist). Without a group
-column each file is a group of its own; no other column is taken for one unless it is named.
+column, and where it is empty or `none`, each file is a group of its own; no other column is taken for one unless it is
+named.
 """
 
 from collections import Counter

@@ -133,6 +133,8 @@ def difference(row: Mapping[str, Any]) -> str:
     """Returns a paired difference with its interval and corrected p-value in words."""
     if row["mean"] is None:
         return "undefined"
+    if row["low"] is None or row["high"] is None:
+        return "no interval"
     return f"{row['mean']:+.3g} [{row['low']:+.3g}, {row['high']:+.3g}], {p_value(row['p_holm'])}"
 
 

@@ -13,10 +13,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..classifiers.base import Classifier, Grid
+from ..data.mixtures import Mixture, parts_of
+from ..errors import EarmarkError
 from ..fills import Fill, stft_fill
 from ..masking import masked_logits, region_mask
 from ..metrics.faithfulness import decided_rows
-from ..types import Clip, ComplexStft, Logits, Samples, Stage, Target
+from ..types import Clip, ComplexStft, Logits, Samples, Stage, Target, probabilities
 
 Plane = Float[Tensor, "row freq frame"]
 
@@ -86,6 +88,37 @@ class Batch:
         ]
         return torch.stack(masks).bool().to(self.samples.device)
 
+    @cached_property
+    def silence_prob(self) -> Float[Tensor, " row"]:
+        """The probability of the explained label where nothing sounds."""
+        with torch.no_grad():
+            logits = self.classifier.logits(torch.zeros_like(self.samples[:1]))
+        return probabilities(logits.double(), self.classifier.task)[0, self.target]
+
+    @cached_property
+    def parts(self) -> "PartPowers | None":
+        """What each mixture consists of; nothing where no clip is a mixture."""
+        if not any(mixture_of(clip) for clip in self.clips):
+            return None
+        powers = {clip.id: self._powers(clip) for clip in self.clips}
+        nothing = self.power.new_full((2, *self.grid.shape), torch.nan)
+        rows = torch.stack([nothing if (one := powers[clip.id]) is None else one for clip in self.clips])
+        labels = [self.classifier.labels[i] for i in self.target.tolist()]
+        of_source = [label in clip.labels for clip, label in zip(self.clips, labels, strict=True)]
+        known = ~rows.isnan().flatten(1).any(1) & torch.tensor(of_source, device=rows.device)
+        return PartPowers(rows[:, 0].nan_to_num(), rows[:, 1].nan_to_num(), known)
+
+    def _powers(self, clip: Clip) -> Float[Tensor, "part freq frame"] | None:
+        """Returns the powers of source and contaminant; nothing if the clip is no mixture, or no longer readable."""
+        if mixture_of(clip) is None:
+            return None
+        try:
+            parts = parts_of(clip)
+        except (EarmarkError, OSError):
+            return None
+        samples = [self.classifier.prepare(part) for part in (parts.source, parts.contaminant)]
+        return self.classifier.stft(torch.cat(samples)).abs().square()
+
     def targets(self) -> list[Target | None]:
         """Returns the explained labels as targets."""
         return [Target(i, self.classifier.labels[i]) for i in self.target.tolist()]
@@ -93,6 +126,29 @@ class Batch:
     def reentry(self, stage: Stage, fill: Fill) -> "Reentry":
         """Returns what scores masked clips at a stage; it is made once."""
         return self._reentries.setdefault((stage, fill), Reentry(self, stage, fill))
+
+
+def mixture_of(clip: Clip) -> str | None:
+    """Returns kind and level of what is mixed into a clip, such as `white:6`; nothing where it is no mixture."""
+    return clip.source.recipe.name if isinstance(clip.source, Mixture) else None
+
+
+@dataclass(frozen=True, eq=False)
+class PartPowers:
+    """`|STFT|^2` of the two sounds of each mixture.
+
+    Parameters
+    ----------
+    source, contaminant
+        As loud as they are in the mixture; zeros where they are not known.
+    known
+        Whether a row is a mixture whose explained label is one of its source: elsewhere, what a mask keeps of either
+        says nothing.
+    """
+
+    source: Plane
+    contaminant: Plane
+    known: Bool[Tensor, " row"]
 
 
 @dataclass(frozen=True, eq=False)

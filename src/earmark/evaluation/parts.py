@@ -14,6 +14,8 @@ from ..types import Clip, Samples
 from .entrants import Entrant
 from .scores import ARROW_SCHEMA, write_table
 
+SECONDS = b"seconds"  # key of a part's wall time in its file
+
 
 class Parts:
     """Tables in a hidden folder that is named by the settings of its run; none without a folder.
@@ -39,19 +41,21 @@ class Parts:
         name = json.dumps([[clip.id for clip in clips], sound, entrant.name, entrant.seed])
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.parquet"
 
-    def read(self, path: Path | None) -> pa.Table | None:
-        """Returns the rows of a part, or nothing if they are not there or not whole."""
+    def read(self, path: Path | None) -> tuple[pa.Table, float] | None:
+        """Returns the rows of a part and the seconds that they took, or nothing if they are not there or not whole."""
         if path is None or not path.is_file():
             return None
         try:
-            return pq.read_table(path).select(ARROW_SCHEMA.names).cast(ARROW_SCHEMA)
-        except (OSError, KeyError, pa.ArrowException):
+            table = pq.read_table(path)
+            seconds = float((table.schema.metadata or {}).get(SECONDS, 0))
+            return table.select(ARROW_SCHEMA.names).replace_schema_metadata().cast(ARROW_SCHEMA), seconds
+        except (OSError, KeyError, ValueError, pa.ArrowException):
             return None
 
-    def write(self, table: pa.Table, path: Path | None) -> None:
-        """Writes the rows of a part."""
+    def write(self, table: pa.Table, seconds: float, path: Path | None) -> None:
+        """Writes the rows of a part, and how long they took."""
         if path is not None:
-            write_table(table, path)
+            write_table(table.replace_schema_metadata({SECONDS: f"{seconds:.3f}"}), path)
 
     def clear(self) -> None:
         """Removes the parts of this run, and those of runs with other settings."""

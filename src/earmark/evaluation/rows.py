@@ -1,8 +1,9 @@
 """What one explainer scores on one batch of clips: rows of numbers, one per clip, target, protocol, area and stage.
 
 Protocols: `soft` is the native mask as it is; `matched` keeps the same share of all bins for every method; `curve` is
-insertion and deletion; `localization` compares with known truth, where a clip has events. A column that a protocol does
-not fill is empty.
+insertion and deletion; `localization` compares with known truth, where a clip has events; `ideal` with the ideal ratio
+mask of a mixture without events. Masks of mixtures are also applied to their parts (`SEPARATION`), where the explained
+label is one of the source. A column that a protocol does not fill is empty.
 
 Where an explainer fails on a clip, that clip alone has a map of zeros, and its rows say why.
 """
@@ -17,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..explainers.base import Explainer
+from ..explanation import Attribution
 from ..fills import Fill
 from ..masks import MapFlag, Ranking, cleaned, mask_of, ranking_of, smoothed
 from ..metrics import METRICS
@@ -24,24 +26,14 @@ from ..metrics.faithfulness import Passes, flags_of
 from ..metrics.insertion import N_STEPS, InsertionDeletion
 from ..metrics.localization import tolerance_of
 from ..metrics.matched import Curves, scored
-from ..types import probabilities
-from .batches import Batch, Plane, Reentry
+from ..types import Clip, probabilities
+from .batches import Batch, Plane, Reentry, mixture_of
+from .columns import IDEAL, PASSES, PLACES, SEPARATION, SHAPES, STEPS_LOGIT
+from .columns import STEPS as STEP_NAMES
 from .config import EvaluateConfig
 
 Row = dict[str, Any]
 
-PASSES = (
-    "average_increase",
-    "average_drop",
-    "average_drop_legacy",
-    "average_gain",
-    "faithfulness",
-    "faithfulness_logit",
-    "input_fidelity",
-    "output_fidelity",
-)
-SHAPES = ("sparseness", "complexity", "complexity_normalized", "mask_mean")
-PLACES = ("iou_match", "iou_half", "pointing", "mass_inside", "localization_auc", "localization_precision")
 STEPS = tuple(step / N_STEPS for step in range(N_STEPS + 1))
 
 
@@ -55,8 +47,8 @@ def rows_of(batch: Batch, explainer: Explainer[Any], config: EvaluateConfig, *, 
     """
     maps = maps_of(batch, explainer)
     about = [
-        {**told, "explainer": name, "seed": seed, "failed": failed}
-        for told, failed in zip(_about(batch), maps.failed, strict=True)
+        {**told, "explainer": name, "seed": seed, "failed": failed, "completeness_gap": gap}
+        for told, failed, gap in zip(_about(batch), maps.failed, maps.gaps, strict=True)
     ]
     ranking = ranking_of(maps.values)
     rows: list[Row] = []
@@ -66,7 +58,14 @@ def rows_of(batch: Batch, explainer: Explainer[Any], config: EvaluateConfig, *, 
     if any(clip.events for clip in batch.clips):
         found = _joined(about, _localized(batch, maps), protocol="localization", area=None, reentry=None)
         rows += [row for row, clip in zip(found, batch.clips, strict=True) if clip.events]
+    if any(_without_events(clip) for clip in batch.clips):
+        found = _joined(about, _ideal(batch, maps), protocol="ideal", area=None, reentry=None)
+        rows += [row for row, clip in zip(found, batch.clips, strict=True) if _without_events(clip)]
     return rows
+
+
+def _without_events(clip: Clip) -> bool:
+    return mixture_of(clip) is not None and not clip.events
 
 
 # -- maps -----------------------------------------------------------------------------------------------------------
@@ -82,33 +81,40 @@ class Maps:
         Native masks, and the values by which bins are ranked; zeros where the explainer failed.
     failed
         Why it failed, or `None`, for each row.
+    gaps
+        How far values are from summing to the difference of scores, relative to it, where a method says so.
     """
 
     gains: Plane
     values: Plane
     failed: tuple[str | None, ...]
+    gaps: tuple[float | None, ...]
 
 
 def maps_of(batch: Batch, explainer: Explainer[Any]) -> Maps:
     """Returns the maps of a batch; after a failure each row is tried alone, so that only what fails is lost."""
     every = batch.every.tolist()
     try:
-        return Maps(*_evidence(batch, explainer, every), (None,) * len(every))
+        gains, values, gaps = _evidence(batch, explainer, every)
+        return Maps(gains, values, (None,) * len(every), gaps)
     except Exception:
-        found = [_alone(batch, explainer, row) for row in every]
-    gains, values, failed = zip(*found, strict=True)
-    return Maps(torch.cat(gains), torch.cat(values), failed)
+        alone = [_alone(batch, explainer, row) for row in every]
+    gains, values = torch.cat([one[0] for one in alone]), torch.cat([one[1] for one in alone])
+    return Maps(gains, values, tuple(one[2] for one in alone), tuple(one[3] for one in alone))
 
 
-def _alone(batch: Batch, explainer: Explainer[Any], row: int) -> tuple[Plane, Plane, str | None]:
+def _alone(batch: Batch, explainer: Explainer[Any], row: int) -> tuple[Plane, Plane, str | None, float | None]:
     try:
-        return *_evidence(batch, explainer, [row]), None
+        gains, values, gaps = _evidence(batch, explainer, [row])
+        return gains, values, None, gaps[0]
     except Exception as error:
         zeros = torch.zeros(1, *batch.grid.shape, device=batch.samples.device)
-        return zeros, zeros, f"{type(error).__name__}: {error}"
+        return zeros, zeros, f"{type(error).__name__}: {error}", None
 
 
-def _evidence(batch: Batch, explainer: Explainer[Any], rows: list[int]) -> tuple[Plane, Plane]:
+def _evidence(
+    batch: Batch, explainer: Explainer[Any], rows: list[int]
+) -> tuple[Plane, Plane, tuple[float | None, ...]]:
     targets = batch.targets()
     evidence = explainer.evidence(batch.samples[rows], [targets[row] for row in rows])
     gains = torch.stack([one.stft_gain(batch.grid) for one in evidence]).float()
@@ -116,7 +122,8 @@ def _evidence(batch: Batch, explainer: Explainer[Any], rows: list[int]) -> tuple
     if not gains.shape == values.shape == (len(rows), *batch.grid.shape):
         expected = (len(rows), *batch.grid.shape)
         raise ValueError(f"maps of shape {expected} were expected, got {tuple(gains.shape)}, {tuple(values.shape)}")
-    return gains.to(batch.samples.device), values.to(batch.samples.device)
+    gaps = tuple(one.measured.get("gap") if isinstance(one, Attribution) else None for one in evidence)
+    return gains.to(batch.samples.device), values.to(batch.samples.device), gaps
 
 
 def _about(batch: Batch) -> list[Row]:
@@ -136,9 +143,11 @@ def _about(batch: Batch) -> list[Row]:
             "undecided": undecided,
             "prob": prob,
             "logit": logit,
+            "silence_prob": silence,
+            "mixture": mixture_of(clip),
         }
-        for clip, label, undecided, prob, logit in zip(
-            batch.clips, labels, batch.undecided.tolist(), probs, logits, strict=True
+        for clip, label, undecided, prob, logit, silence in zip(
+            batch.clips, labels, batch.undecided.tolist(), probs, logits, batch.silence_prob.tolist(), strict=True
         )
     ]
 
@@ -216,7 +225,7 @@ def _soft(batch: Batch, maps: Maps, score: Reentry) -> Columns:
     passes = Passes(batch.whole, batch.target, inside, outside, batch.classifier.task, batch.classifier.threshold)
     shapes = {name: _metric(name)(masks.gain) for name in SHAPES}
     energy = {"energy_kept": _metric("energy_kept")(masks.gain, batch.power)}
-    return {**_passed(passes), **shapes, **energy, "map_flags": masks.flags}
+    return {**_passed(passes), **shapes, **energy, **_separated(batch, masks.gain), "map_flags": masks.flags}
 
 
 def _matched(batch: Batch, ranking: Ranking, ladder: Ladder, areas: Sequence[float]) -> Iterator[tuple[float, Columns]]:
@@ -231,17 +240,17 @@ def _matched(batch: Batch, ranking: Ranking, ladder: Ladder, areas: Sequence[flo
     for k, area in enumerate(areas):
         gains = ladder.edge(ranking.first(batch.every, counts[:, k]))
         shape = {"energy_kept": _metric("energy_kept")(gains, batch.power), "mask_mean": _metric("mask_mean")(gains)}
-        yield area, {**{n: numbers[:, k] for n, numbers in columns.items()}, **shape, "map_flags": ranking.flags}
+        told = {**{n: numbers[:, k] for n, numbers in columns.items()}, **shape, **_separated(batch, gains)}
+        yield area, {**told, "map_flags": ranking.flags}
 
 
 def _curve(batch: Batch, ranking: Ranking, ladder: Ladder) -> Columns:
     at = ladder.places(STEPS)
     found = InsertionDeletion(ladder.inside[:, at], ladder.outside[:, at], ranking.flags)
-    names = ("insertion", "deletion", "insertion_minus_deletion")
     probs = found.areas(batch.target, batch.classifier.task)
     logits = found.areas(batch.target, batch.classifier.task, of="logit")
-    by_logit = {f"{name}_logit": area for name, area in zip(names, logits, strict=True)}
-    return {**dict(zip(names, probs, strict=True)), **by_logit, "map_flags": ranking.flags}
+    by_logit = dict(zip(STEPS_LOGIT, logits, strict=True))
+    return {**dict(zip(STEP_NAMES, probs, strict=True)), **by_logit, "map_flags": ranking.flags}
 
 
 def _localized(batch: Batch, maps: Maps) -> Columns:
@@ -251,12 +260,34 @@ def _localized(batch: Batch, maps: Maps) -> Columns:
     found = {
         name: _metric(name)(clean, batch.truth, tolerance) if name == "pointing" else _metric(name)(clean, batch.truth)
         for name in PLACES
+        if name != "energy_inside"
     }
     energy = _metric("energy_inside")(mask_of(maps.gains, "native").gain, batch.truth, batch.power)
     says_nothing = (flags & (MapFlag.ZERO | MapFlag.NOT_FINITE)).bool()
     area = batch.truth.double().mean((1, 2))
     told = {name: torch.where(says_nothing & ~v.isnan(), 0.0, v.double()) for name, v in found.items()}
     return {**told, "energy_inside": energy, "truth_area": area, "map_flags": flags}
+
+
+def _separated(batch: Batch, gains: Plane) -> Columns:
+    """Returns what masks keep of a mixture's parts; nothing of a row whose label is not one of the source."""
+    parts = batch.parts
+    if parts is None:
+        return {}
+    found = {name: _metric(name)(gains, parts.source, parts.contaminant) for name in SEPARATION}
+    return {name: torch.where(parts.known, numbers, torch.nan) for name, numbers in found.items()}
+
+
+def _ideal(batch: Batch, maps: Maps) -> Columns:
+    """Returns how maps lie to the ideal ratio mask; one that says nothing is at chance."""
+    parts = batch.parts
+    assert parts is not None
+    clean, flags = cleaned(maps.values)
+    says_nothing = (flags & (MapFlag.ZERO | MapFlag.NOT_FINITE)).bool()
+    auc, correlation = (_metric(name)(clean, parts.source, parts.contaminant).double() for name in IDEAL)
+    found = dict(zip(IDEAL, (auc, torch.where(says_nothing, 0.0, correlation)), strict=True))
+    told = {name: torch.where(parts.known, numbers, torch.nan) for name, numbers in found.items()}
+    return {**told, "map_flags": flags}
 
 
 def _metric(name: str) -> Any:

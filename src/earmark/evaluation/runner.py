@@ -8,6 +8,7 @@ given does not matter. In which batch a clip is changes its numbers by rounding 
 import hashlib
 import json
 import math
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -95,7 +96,8 @@ def evaluate(
     if not tables:
         reason = next(iter(counted.broken.values()), ", ".join(counted.excluded) or "there was none")
         raise DataError(f"None of {len(listed)} clips could be scored: {reason}")
-    scores = Scores(ordered(tables), {**about, "clips": counted.to_dict(), "inverse_db": job.inverse_db})
+    found = {"clips": counted.to_dict(), "inverse_db": job.inverse_db, "wall_s": job.wall_s()}
+    scores = Scores(ordered(tables), {**about, **_of_model(classifier), **found})
     if place is not None:
         scores.save(place)
         job.parts.clear()
@@ -190,6 +192,11 @@ class _Job:
     parts: Parts
     steps: "_Steps"
     inverse_db: float | None = None  # of the first batch
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def wall_s(self) -> dict[str, float]:
+        """Returns the seconds that each explainer's maps and scores took, over all seeds and all runs into a folder."""
+        return {name: round(seconds, 2) for name, seconds in self.seconds.items()}
 
     def __call__(self, clips: Sequence[Clip], samples: Samples) -> Iterator[pa.Table]:
         """Yields the rows of each explainer on a batch."""
@@ -198,13 +205,16 @@ class _Job:
         batch: Batch | None = None
         for entrant in self.entrants:
             path = self.parts.path(clips, samples, entrant)
-            table = self.parts.read(path)
-            if table is None:
+            there = self.parts.read(path)
+            if there is None:
+                began = time.perf_counter()
                 batch = batch or Batch.of(self.classifier, clips, samples)
                 table = table_of(rows_of(batch, entrant.explainer, self.config, name=entrant.name, seed=entrant.seed))
-                self.parts.write(table, path)
+                there = table, time.perf_counter() - began
+                self.parts.write(*there, path)
+            self.seconds[entrant.name] = self.seconds.get(entrant.name, 0.0) + there[1]
             self.steps.add(len(clips))
-            yield table
+            yield there[0]
 
 
 def _inverse_db(classifier: Classifier, samples: Samples) -> float:
@@ -261,6 +271,15 @@ def _sha256(clip: Clip) -> str:
         return clip_sha256(clip)
     except (EarmarkError, OSError) as error:
         return type(error).__name__
+
+
+def _of_model(classifier: Classifier) -> dict[str, Any]:
+    """Returns what the result card says of the classifier beyond what the scores depend on."""
+    card = classifier.card
+    loop = card.get("training", {}).get("loop", {})
+    learned = {"data": card.get("data"), "folds": card.get("folds"), "seed": loop.get("seed")}
+    parity = card.get("front_end_parity", "own front end")
+    return {"normalizes": classifier.front_end.normalizes, "parity": parity, "learned_from": learned}
 
 
 def _about(

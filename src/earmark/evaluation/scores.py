@@ -16,55 +16,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import InputError, MismatchError
+from . import columns
+from .columns import KEYS
+from .columns import METRIC_COLUMNS as METRIC_COLUMNS
 
 SCHEMA = 1
 TABLE, ABOUT = "scores.parquet", "evaluation.json"
 
-TEXTS = ("clip", "group", "labels", "target", "explainer", "protocol", "reentry", "failed")
-INTEGERS = ("fold", "seed", "map_flags", "pass_flags")
-BOOLEANS = ("correct", "undecided")
-KEYS = ("explainer", "seed", "clip", "target", "protocol", "reentry", "area")
-NUMBERS = (
-    "area",
-    "prob",
-    "logit",
-    "average_increase",
-    "average_drop",
-    "average_drop_legacy",
-    "average_gain",
-    "faithfulness",
-    "faithfulness_logit",
-    "input_fidelity",
-    "output_fidelity",
-    "sparseness",
-    "complexity",
-    "complexity_normalized",
-    "mask_mean",
-    "energy_kept",
-    "insertion",
-    "deletion",
-    "insertion_minus_deletion",
-    "insertion_logit",
-    "deletion_logit",
-    "insertion_minus_deletion_logit",
-    "iou_match",
-    "iou_half",
-    "pointing",
-    "mass_inside",
-    "energy_inside",
-    "localization_auc",
-    "localization_precision",
-    "truth_area",
-)
-METRIC_COLUMNS = NUMBERS[3:-1]
-
 _TYPES = {
-    **dict.fromkeys(TEXTS, pa.string()),
-    **dict.fromkeys(INTEGERS, pa.int64()),
-    **dict.fromkeys(BOOLEANS, pa.bool_()),
-    **dict.fromkeys(NUMBERS, pa.float64()),
+    **dict.fromkeys((*columns.TEXTS, *columns.ADDED_TEXTS), pa.string()),
+    **dict.fromkeys(columns.INTEGERS, pa.int64()),
+    **dict.fromkeys(columns.BOOLEANS, pa.bool_()),
+    **dict.fromkeys(columns.NUMBERS, pa.float64()),
 }
-ARROW_SCHEMA = pa.schema([(name, _TYPES[name]) for name in (*TEXTS, *INTEGERS, *BOOLEANS, *NUMBERS)])
+ARROW_SCHEMA = pa.schema([(name, _TYPES[name]) for name in columns.COLUMNS])
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +111,16 @@ def load_scores(folder: str | Path) -> Scores:
         ) from error
     if schema > SCHEMA:
         raise MismatchError(f"{folder} was written by a newer earmark (schema {schema}); update earmark.")
-    return Scores(table.select(ARROW_SCHEMA.names).cast(ARROW_SCHEMA), about)
+    return Scores(_whole(table), about)
+
+
+def _whole(table: pa.Table) -> pa.Table:
+    """Returns a table with all columns; those that an older version did not know are empty."""
+    known = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in ARROW_SCHEMA
+    ]
+    return pa.table(known, schema=ARROW_SCHEMA)
 
 
 def table_of(rows: Iterable[Mapping[str, Any]]) -> pa.Table:

@@ -14,12 +14,15 @@ import torch
 
 from ..masks import MapFlag
 from ..metrics.identities import broken_identities
-from ..metrics.intervals import bootstrap
+from ..metrics.intervals import bootstrap, paired_difference
 from ..metrics.matched import area_under
 from .against import compared
-from .scores import METRIC_COLUMNS, Scores
+from .columns import METRIC_COLUMNS
+from .scores import Scores
+from .warnings import GAP, warnings_of
 
 CURVES = ("average_drop", "average_gain", "faithfulness", "faithfulness_logit", "input_fidelity", "energy_kept")
+MIXED = ("source_kept", "contaminant_kept", "contrast_db")  # curves of mixtures
 HEADLINE = {"curve": "insertion_minus_deletion", "localization": "localization_auc"}
 UNDER_FAITHFULNESS = "area under faithfulness"
 
@@ -36,20 +39,24 @@ def summarize(scores: Scores) -> dict[str, Any]:
     summary
         `card` (under what the scores were made), `clips` (counts and coverage), `decisions` (mean confidence and
         accuracy), `tables` (one per protocol, stage and area), `curves` (areas under the curves of equal area),
-        `against` (paired differences to the controls), `broken_identities` (none, unless a table is wrong).
+        `against` (paired differences to the controls), `stages` (differences between re-entry stages),
+        `broken_identities` (none, unless a table is wrong), `warnings` (what a reader must know).
     """
     rows = scores.table.to_pylist()
     under = under_curves(scores, rows)
-    decisions, tables = _decisions(rows), _tables(scores, rows)
+    once = list({(row["clip"], row["target"]): row for row in rows}.values())  # each explained decision
+    decisions, tables = _decisions(once), _tables(scores, rows)
     return {
-        "card": _card(scores),
+        "card": _card(scores, once),
         "clips": scores.about["clips"],
         "decisions": decisions,
         "explainers": scores.about["explainers"],
         "tables": tables,
         "curves": _curve_tables(scores, under),
         "against": _against(scores, rows, under),
+        "stages": _stages(scores, under),
         "broken_identities": _broken(tables),
+        "warnings": warnings_of(scores.about, rows),
     }
 
 
@@ -63,19 +70,25 @@ def areas_of(scores: Scores) -> list[float]:
     return [area for area in scores.about["config"]["areas"] if 0.01 <= area <= 0.5]
 
 
-def _card(scores: Scores) -> dict[str, Any]:
+def _card(scores: Scores, rows: Sequence[Row]) -> dict[str, Any]:
     """Returns the settings under which every number was made."""
     about = scores.about
     names = ("classifier", "fingerprint", "task", "threshold", "front_end", "inverse_db", "versions")
     settings = {name: about["config"][name] for name in ("reentry", "fill", "areas", "smooth", "seeds")}
     decision = "the top label" if about["task"] == "multiclass" else "every label above the threshold"
     mask = {"score": "logit", "decision": decision, "mask": "linear gain on the STFT magnitude"}
-    return {**{name: about.get(name) for name in names}, **settings, **mask, **about.get("told", {})}
+    silence = [row["silence_prob"] for row in rows if row["silence_prob"] is not None]
+    more = {
+        "parity": about.get("parity"),
+        "normalizes": about.get("normalizes"),
+        "silence_score": sum(silence) / len(silence) if silence else None,
+        "wall_s": about.get("wall_s"),
+    }
+    return {**{name: about.get(name) for name in names}, **settings, **mask, **more, **about.get("told", {})}
 
 
-def _decisions(rows: Sequence[Row]) -> dict[str, Any]:
-    """Returns mean confidence and accuracy over clips and labels; each counts once."""
-    once = list({(row["clip"], row["target"]): row for row in rows}.values())
+def _decisions(once: Sequence[Row]) -> dict[str, Any]:
+    """Returns mean confidence and accuracy over clips and labels, and decisions on mixtures that are the source's."""
     known = [row["correct"] for row in once if row["correct"] is not None]
     probs = [row["prob"] for row in once if row["prob"] is not None]
     return {
@@ -83,6 +96,8 @@ def _decisions(rows: Sequence[Row]) -> dict[str, Any]:
         "mean_prob": sum(probs) / len(probs) if probs else None,
         "accuracy": sum(known) / len(known) if known else None,
         "undecided": sum(bool(row["undecided"]) for row in once),
+        "mixtures": sum(row["mixture"] is not None for row in once),
+        "of_source": sum(row["mixture"] is not None and bool(row["correct"]) for row in once),
     }
 
 
@@ -112,10 +127,15 @@ def _table_row(name: str, rows: Sequence[Row]) -> dict[str, Any]:
         "explainer": name,
         "n": len(rows),
         "failed": sum(row["failed"] is not None for row in rows),
-        "flagged": sum(bool((row["map_flags"] or 0) & _marks(row["protocol"])) for row in rows),
+        "flagged": sum(_is_flagged(row) for row in rows),
         "mean_prob": sum(probs) / len(probs) if probs else None,
         "metrics": {m: told(bootstrap(_tensor([row[m] for row in rows]), *clusters)) for m in filled},
     }
+
+
+def _is_flagged(row: Row) -> bool:
+    """Says whether a map is unusual, or its values miss their sum."""
+    return bool((row["map_flags"] or 0) & _marks(row["protocol"])) or (row["completeness_gap"] or 0) > GAP
 
 
 def _marks(protocol: str) -> int:
@@ -163,9 +183,11 @@ def under_curves(scores: Scores, rows: Sequence[Row]) -> Under:
 
 
 def _areas(curves: Mapping[Key, Mapping[float, Row]], areas: Sequence[float]) -> dict[Key, dict[str, float]]:
-    heights = {m: torch.stack([_tensor([at[a][m] for a in areas]) for at in curves.values()]) for m in CURVES}
+    mixed = any(row["mixture"] is not None for at in curves.values() for row in at.values())
+    names = (*CURVES, *MIXED) if mixed else CURVES
+    heights = {m: torch.stack([_tensor([at[a][m] for a in areas]) for at in curves.values()]) for m in names}
     under = {metric: area_under(height, areas).tolist() for metric, height in heights.items()}
-    return {key: {metric: under[metric][i] for metric in CURVES} for i, key in enumerate(curves)}
+    return {key: {metric: under[metric][i] for metric in names} for i, key in enumerate(curves)}
 
 
 def _key(row: Row) -> Key:
@@ -187,8 +209,29 @@ def _curve_tables(scores: Scores, under: Under) -> list[dict[str, Any]]:
 
 def _curve_row(name: str, found: Mapping[Key, Mapping[str, float]]) -> dict[str, Any]:
     groups, seeds = [key[0] for key in found], [key[3] for key in found]
-    metrics = {m: told(bootstrap(_tensor([v[m] for v in found.values()]), groups, seeds)) for m in CURVES}
+    names = next(iter(found.values()), {})
+    metrics = {m: told(bootstrap(_tensor([v[m] for v in found.values()]), groups, seeds)) for m in names}
     return {"explainer": name, "n": len(found), "metrics": metrics}
+
+
+def _stages(scores: Scores, under: Under) -> list[dict[str, Any]]:
+    """Returns for each explainer how far each stage's areas under curves are from those of the first, on each clip."""
+    first, *others = scores.about["config"]["reentry"]
+    return [
+        {"stage": stage, "first": first, "rows": [_gap_row(name, under, first, stage) for name in scores.explainers]}
+        for stage in others
+        if under
+    ]
+
+
+def _gap_row(name: str, under: Under, first: str, stage: str) -> dict[str, Any]:
+    ours, theirs = under[stage, name], under[first, name]
+    groups, seeds = [key[0] for key in theirs], [key[3] for key in theirs]
+    metrics = {}
+    for metric in CURVES[:-1]:
+        here, there = (_tensor([at[key][metric] for key in theirs]) for at in (ours, theirs))
+        metrics[metric] = told(paired_difference(here, there, groups, seeds))
+    return {"explainer": name, "n": len(theirs), "metrics": metrics}
 
 
 # -- against the controls -------------------------------------------------------------------------------------------

@@ -11,19 +11,24 @@ HEADLINES = (  # title, where its numbers are, metric
     ("faithfulness, equal area", "matched", "faithfulness"),
     ("input fidelity, equal area", "matched", "input_fidelity"),
     ("insertion - deletion", "curve", "insertion_minus_deletion"),
+    ("contrast, equal area, dB", "matched", "contrast_db"),
+    ("AUC, ideal mask", "ideal", "ideal_auc"),
     ("localization AUC", "localization", "localization_auc"),
 )
 
 
+TITLES = {"wall_s": "wall time", "parity": "parity of the front end", "silence_score": "mean confidence on silence"}
+
+
 def summary_markdown(summary: Mapping[str, Any]) -> str:
     """Returns the summary as Markdown: each value with its interval, beside N and what was left out."""
-    lines = [f"# Scores of explainers for {_plain(summary['card']['classifier'])}", "", *reading(summary)]
-    lines += ["", *(f"- {_plain(line)}" for line in verdict_lines(summary))]
+    lines = [f"# Scores of explainers for {plain(summary['card']['classifier'])}", "", *reading(summary)]
+    lines += ["", *(f"- {plain(line)}" for line in verdict_lines(summary))]
     lines += ["", "## Result card", "", "| | |", "|---|---|"]
-    lines += [f"| {_plain(name)} | {_plain(value)} |" for name, value in card_lines(summary)]
-    lines += ["", "## At a glance", "", *_markdown(headline_table(summary))]
+    lines += [f"| {plain(name)} | {plain(value)} |" for name, value in card_lines(summary)]
+    lines += ["", "## At a glance", "", *markdown(headline_table(summary))]
     for title, table in tables_of(summary):
-        lines += ["", f"## {title}", "", *_markdown(table)]
+        lines += ["", f"## {title}", "", *markdown(table)]
     return "\n".join(lines) + "\n"
 
 
@@ -32,8 +37,8 @@ def reading(summary: Mapping[str, Any]) -> list[str]:
     clips, decisions = summary["clips"], summary["decisions"]
     lines = [
         f"{clips['scored']} of {clips['n']} clips scored (coverage {100 * clips['coverage']:.1f} %), "
-        f"{decisions['n']} explained decisions, mean confidence {_known(decisions['mean_prob'])}, accuracy "
-        f"{_known(decisions['accuracy'], 100)}. Intervals are 95 % bootstraps over recordings."
+        f"{decisions['n']} explained decisions, mean confidence {known(decisions['mean_prob'])}, accuracy "
+        f"{known(decisions['accuracy'], 100)}. Intervals are 95 % bootstraps over recordings."
     ]
     if clips["excluded"] or clips["broken"]:
         reasons = [f"{n} {reason}" for reason, n in clips["excluded"].items()]
@@ -41,9 +46,17 @@ def reading(summary: Mapping[str, Any]) -> list[str]:
         lines += ["", f"Left out: {', '.join(reasons)}."]
     if decisions["mean_prob"] is not None and decisions["mean_prob"] > 0.99:
         lines += ["", "Confidence is near 1, so average increase and gain are near 0 for every method."]
+    if decisions.get("mixtures"):
+        n, of_source = decisions["mixtures"], decisions["of_source"]
+        lines += [
+            "",
+            f"{of_source} of {n} decisions on mixtures ({100 * of_source / n:.1f} %) are labels of the source; "
+            "contrast and what is kept of either sound are of these alone.",
+        ]
+    lines += [f"\n{plain(sentence)}" for sentence in summary.get("warnings", ())]
     if few := too_few(summary):
         lines += ["", few]
-    lines += [f"\nThis table contradicts itself: {_plain(sentence)}" for sentence in summary["broken_identities"]]
+    lines += [f"\nThis table contradicts itself: {plain(sentence)}" for sentence in summary["broken_identities"]]
     return lines
 
 
@@ -60,17 +73,21 @@ def card_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     numbers = {
         "clips": f"{clips['scored']} of {clips['n']} (coverage {100 * clips['coverage']:.1f} %)",
         "explained decisions": f"{decisions['n']}, of which {decisions['undecided']} below the threshold",
-        "mean confidence": _known(decisions["mean_prob"]),
-        "accuracy": _known(decisions["accuracy"], 100),
+        "mean confidence": known(decisions["mean_prob"]),
+        "accuracy": known(decisions["accuracy"], 100),
     }
-    settings = {name.replace("_", " "): _value(name, value) for name, value in card.items() if value is not None}
+    settings = {_title(name): _value(name, value) for name, value in card.items() if value is not None}
     passes = {f"passes of {name}": _passes(entrants) for name, entrants in summary["explainers"].items()}
     return list({**settings, **numbers, **passes}.items())
 
 
+def _title(name: str) -> str:
+    return TITLES.get(name, name.replace("_", " "))
+
+
 def headline_table(summary: Mapping[str, Any]) -> list[list[str]]:
     """Returns one row per explainer with the headline numbers at the first re-entry stage; the head comes first."""
-    found = {(where, metric): _found(summary, where) for _, where, metric in HEADLINES}
+    found = {(where, metric): headline_rows(summary, where) for _, where, metric in HEADLINES}
     shown = [(t, w, m) for t, w, m in HEADLINES if any(m in row["metrics"] for row in found[w, m].values())]
     head = ["explainer", "N", *(title for title, _, _ in shown)]
     rows = []
@@ -82,7 +99,7 @@ def headline_table(summary: Mapping[str, Any]) -> list[list[str]]:
     return [head, *rows]
 
 
-def _found(summary: Mapping[str, Any], where: str) -> dict[str, Mapping[str, Any]]:
+def headline_rows(summary: Mapping[str, Any], where: str) -> dict[str, Mapping[str, Any]]:
     """Returns the rows of a protocol by explainer, at the first stage; those of `matched` are areas under curves."""
     stage = summary["card"]["reentry"][0]
     tables = summary["curves"] if where == "matched" else [t for t in summary["tables"] if t["protocol"] == where]
@@ -102,15 +119,30 @@ def tables_of(summary: Mapping[str, Any]) -> Iterator[tuple[str, list[list[str]]
         span = f"{100 * table['from']:g} to {100 * table['to']:g} %"
         title = f"Equal area, {span} of all bins, re-entry `{table['reentry']}`: mean height of curves"
         yield title, table_rows(table["rows"])
+    if len(stages := summary["card"]["reentry"]) > 1 and summary["curves"]:
+        yield "Re-entry stages side by side: area under faithfulness, equal area", _by_stage(summary, stages)
+    for table in summary.get("stages", ()):
+        yield (
+            f"Re-entry `{table['stage']}` minus `{table['first']}`, equal area, on the same clips",
+            table_rows(table["rows"]),
+        )
     for table in summary["against"]:
         stage = "" if table["reentry"] is None else f", re-entry `{table['reentry']}`"
         rows = [[row["explainer"], str(row["n"]), difference(row)] for row in table["rows"]]
-        title = f"Beside `{_plain(table['control'])}`: {table['metric'].replace('_', ' ')}{stage}"
+        title = f"Beside `{plain(table['control'])}`: {table['metric'].replace('_', ' ')}{stage}"
         yield title, [["explainer", "N", "difference, p (Holm)"], *rows]
     for table in summary["tables"]:
         area = "" if table["area"] is None else f", area {100 * table['area']:g} %"
         stage = "" if table["reentry"] is None else f", re-entry `{table['reentry']}`"
         yield f"`{table['protocol']}`{area}{stage}", table_rows(table["rows"])
+
+
+def _by_stage(summary: Mapping[str, Any], stages: Sequence[str]) -> list[list[str]]:
+    """Returns a row per explainer, a column per stage."""
+    found = {(t["reentry"], row["explainer"]): row for t in summary["curves"] for row in t["rows"]}
+    rows = [(name, [found[stage, name] for stage in stages]) for name in summary["explainers"]]
+    cells = [[n, str(own[0]["n"]), *(cell(row["metrics"].get("faithfulness")) for row in own)] for n, own in rows]
+    return [["explainer", "N", *stages], *cells]
 
 
 def table_rows(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -133,6 +165,8 @@ def cell(told: Mapping[str, Any] | None) -> str:
     """Returns a mean with its interval, and how many values were not defined."""
     if told is None or told["mean"] is None:
         return "undefined"
+    if told["low"] is None or told["high"] is None:
+        return "no interval"
     missing = f" ({told['n_missing']} undefined)" if told["n_missing"] else ""
     return f"{number(told['mean'])} [{number(told['low'])}, {number(told['high'])}]{missing}"
 
@@ -142,23 +176,32 @@ def number(value: float | None) -> str:
     return "?" if value is None else f"{value:.1f}" if abs(value) >= 10 else f"{value + 0.0:.3f}"
 
 
-def _markdown(table: Sequence[Sequence[str]]) -> list[str]:
-    head, *rows = [[_plain(text) for text in row] for row in table]
+def markdown(table: Sequence[Sequence[str]]) -> list[str]:
+    """Returns a table as lines of Markdown; its first row is the head."""
+    head, *rows = [[plain(text) for text in row] for row in table]
     return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Returns a text that stays in its cell of a Markdown table."""
     return str(text).replace("|", "\\|").replace("\n", " ")
 
 
-def _known(value: float | None, percent: int = 1) -> str:
+def known(value: float | None, percent: int = 1) -> str:
+    """Returns a share, or a percentage where `percent` is 100, in words."""
     if value is None:
         return "unknown"
     return f"{value:.3f}" if percent == 1 else f"{percent * value:.1f} %"
 
 
 def _value(name: str, value: Any) -> str:
+    if name == "wall_s":
+        each = ", ".join(f"{key} {one:.4g}" for key, one in value.items())
+        return f"{sum(value.values()):.4g} s: {each}"
+    if name == "silence_score":
+        return known(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if name == "areas":
         return ", ".join(f"{100 * area:g}" for area in value) + " %"
     if isinstance(value, Mapping):

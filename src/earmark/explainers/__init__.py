@@ -1,4 +1,7 @@
-"""Explainers: one file or one folder per published method, found by name in `EXPLAINERS`."""
+"""Explainers: one file or one folder per published method, found by name in `EXPLAINERS`.
+
+Installed packages add their own under the entry points `earmark.explainers`, see `plugins.py`.
+"""
 
 #: Registry names and where each lives, as "module:attribute"; nothing is imported before it is asked for.
 EXPLAINERS: dict[str, str] = {

@@ -1,4 +1,4 @@
-"""`load_explainer`: by registry name, from a folder, or what is embedded for a classifier."""
+"""`load_explainer`: by registry name, from a folder, what is embedded for a classifier, or another package's."""
 
 import json
 from difflib import get_close_matches
@@ -11,6 +11,7 @@ from ..classifiers.load import WEIGHTS, is_there
 from ..errors import ModelError
 from . import EXPLAINERS, FITTED
 from .base import Explainer
+from .plugins import plugin_class, plugins, ready_plugin
 
 
 def load_explainer(name_or_path: str | Path, *, classifier: Classifier, **options: Any) -> Explainer:
@@ -20,7 +21,8 @@ def load_explainer(name_or_path: str | Path, *, classifier: Classifier, **option
     ----------
     name_or_path
         A folder that `earmark fit` wrote, or a registry name: of a method that needs no fitting, or of the one that is
-        embedded for this classifier; where a folder has that name too, the folder is taken.
+        embedded for this classifier, or that an installed package adds; where a folder has that name too, the folder is
+        taken.
     classifier
         What will be explained; a fitted explainer refuses any other than its own.
     options
@@ -43,11 +45,15 @@ def load_explainer(name_or_path: str | Path, *, classifier: Classifier, **option
     folder = explainer_folder(name_or_path, classifier)
     if folder is None and is_ready(name_or_path):
         return _class(str(name_or_path)).ready(classifier, **options)
+    others = plugins() if folder is None else {}
+    if folder is None and str(name_or_path) in others:
+        return ready_plugin(others[str(name_or_path)], classifier, options)
     if folder is None:
-        near = get_close_matches(str(name_or_path), EXPLAINERS, n=1, cutoff=0.5)
+        known = (*EXPLAINERS, *others)
+        near = get_close_matches(str(name_or_path), known, n=1, cutoff=0.5)
         raise ModelError(
             f"{str(name_or_path)[:200]!r} is no explainer of {classifier.name}: expected a folder that `earmark fit` "
-            f"wrote, or one of {', '.join(EXPLAINERS)} where it is embedded; "
+            f"wrote, or one of {', '.join(known)} where it is embedded; "
             f"{f'did you mean {near[0]!r}?' if near else 'fit one with `earmark fit apex`.'}"
         )
     return _class(_kind(folder)).load(folder, classifier, **options)
@@ -60,6 +66,8 @@ def is_ready(name: str | Path) -> bool:
 
 def _class(method: str) -> Any:
     """Returns the class of a registry name."""
+    if method not in EXPLAINERS:
+        return plugin_class(plugins()[method])
     module, _, attribute = EXPLAINERS[method].partition(":")
     return getattr(import_module(module), attribute)
 
@@ -72,7 +80,7 @@ def _kind(folder: Path) -> str:
         raise ModelError(
             f"{folder} holds no readable explainer ({type(error).__name__}: {error}); fit it again."
         ) from error
-    if not isinstance(kind, str) or kind not in FITTED:
+    if not isinstance(kind, str) or (kind not in FITTED and kind not in plugins()):
         raise ModelError(f"{folder} holds a {kind!r}, which is no fitted explainer; known are {', '.join(FITTED)}.")
     return kind
 

@@ -140,6 +140,7 @@ class Perturbation(Explainer[tuple[Scored, ...]], Generic[Config]):
 
     scores: ClassVar[tuple[ScoreFunction, ...]] = ("logit", "log_prob", "prob", "contrast")
     settings: ClassVar[type[PerturbationConfig]]
+    random: ClassVar[bool] = False  # whether the seed matters
     config: Any  # of the type `settings`
 
     def __init__(self, classifier: Classifier, config: Config | None = None, **changes: Any) -> None:

@@ -62,6 +62,7 @@ class Rise(Perturbation[RiseConfig]):
     """
 
     method = "rise"
+    random = True
     settings = RiseConfig
 
     def _scored(self, canvas: Canvas) -> Scored:

@@ -85,6 +85,8 @@ class PartSounds:
 class Surrogate(Perturbation[Config]):
     """The template of methods that fit a linear model: a subclass says which parts, which rows, and how to fit."""
 
+    random = True
+
     @abstractmethod
     def _parts(self, canvas: Canvas) -> Parts:
         """Returns the parts of a clip."""

@@ -28,6 +28,12 @@ METRICS: dict[str, str] = {
     "energy_inside": "earmark.metrics.localization:energy_inside",
     "localization_auc": "earmark.metrics.localization:roc_auc",
     "localization_precision": "earmark.metrics.localization:average_precision",
+    # what masks and maps have of a mixture's parts: metric(gain, source, contaminant), powers of both
+    "source_kept": "earmark.metrics.separation:source_kept",
+    "contaminant_kept": "earmark.metrics.separation:contaminant_kept",
+    "contrast_db": "earmark.metrics.separation:contrast_db",
+    "ideal_auc": "earmark.metrics.separation:ideal_auc",
+    "ideal_correlation": "earmark.metrics.separation:ideal_correlation",
     # how maps of a changed clip compare: metric(first, second)
     "ssim": "earmark.metrics.stability:ssim",
     "rank_correlation": "earmark.metrics.stability:rank_correlation",

@@ -24,7 +24,19 @@ from . import words
 from .figures import COLORS, heat_of
 from .raster import Axes
 
-SCRIPTS = ("sound", "wav", "picture", "boxes", "player", "controls", "reading", "input", "viewer", "gallery")
+SCRIPTS = (
+    "sound",
+    "wav",
+    "picture",
+    "boxes",
+    "player",
+    "controls",
+    "reading",
+    "input",
+    "viewer",
+    "gallery",
+    "comparison",
+)
 
 COLOR_MAPS = ("magma", "viridis", "cividis", "gray")  # uniform, and safe for any color vision
 HEAT_ROWS, HEAT_COLUMNS = 96, 320  # of a map
@@ -42,7 +54,7 @@ def script() -> str:
     return (
         '"use strict";\nconst earmark = (() => {\n'
         + "\n".join(parts)
-        + "\nreturn { Viewer, Gallery, openPage };\n})();\n"
+        + "\nreturn { Viewer, Gallery, openPage, openComparison };\n})();\n"
     )
 
 

@@ -28,3 +28,12 @@ class AugmentConfig:
     mel_mask: int = 8  # widest SpecAugment band, in mel rows
     frame_mask: int = 32  # widest SpecAugment stripe, in frames
     n_masks: int = 2  # bands and stripes per clip
+
+
+@dataclass(frozen=True)
+class BackgroundConfig:
+    """Recordings that are mixed into training clips and into those that choose the epoch; none by default."""
+
+    background: str | None = None  # recordings to mix into training clips: FOLDER or FOLDER#FOLDS
+    background_snr_db: float = 0.0  # energy of a clip over that of the recording in it, in dB
+    background_share: float = 1.0  # share of clips that get a piece of a recording

@@ -60,7 +60,8 @@ function listenToPointer(viewer) {
 /** @param {Viewer} viewer */
 function listenToKeys(viewer) {
   document.addEventListener("keydown", (event) => {
-    const run = event.defaultPrevented || isForControl(event) ? undefined : runOf(viewer, event);
+    const mine = viewer.root.dataset.keys !== "off"; // of several viewers on a page, one has the keys
+    const run = !mine || event.defaultPrevented || isForControl(event) ? undefined : runOf(viewer, event);
     if (!run) return;
     event.preventDefault();
     run();

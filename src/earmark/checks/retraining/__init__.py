@@ -1,0 +1,1 @@
+"""Checks that train the classifier anew: on sounds without their evidence, and on shuffled labels."""

@@ -1,0 +1,89 @@
+"""Which cells APEX points at in a clip: its top channel's, other channels', and those of the model's own basis."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...classifiers.base import Tapped
+from ...explainers.apex.explainer import Apex, _Basis
+from ...explainers.apex.views import WHOLE
+from ...types import Target, View
+from .places import Place, shaped
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A channel and the view's region where it is strongest."""
+
+    channel: int
+    place: Place
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What APEX says of one clip and label.
+
+    Parameters
+    ----------
+    top, least
+        The channels with the highest and the lowest contribution.
+    others
+        All channels but the top one whose response is not the same in every cell; only those have a place.
+    identity
+        The top channel of the model's own basis, U = I, by the same steps.
+    """
+
+    top: Pick
+    least: Pick
+    others: tuple[Pick, ...]
+    identity: Pick
+
+
+def with_view(apex: Apex, view: View) -> Apex:
+    """Returns the same basis asked where its channels are strongest in another view."""
+    other = apex.using()
+    other.config = replace(apex.config, view=view)
+    return other
+
+
+def chosen(apex: Apex, tapped: Tapped, clip: int, target: Target) -> Chosen:
+    """Returns what APEX says of a label of one clip of a pass."""
+    raw = tapped.map[clip : clip + 1]
+    maps = apex.classifier.head.lift(raw)[0]
+    order, picks = _ranked(apex, apex._basis, raw, maps, target)
+    own = _Basis(apex._identity, apex._identity, apex.bank)  # contributions and places do not read the bank
+    first, identity = _ranked(apex, own, raw, maps, target)
+    others = [pick for channel, pick in picks.items() if channel != order[0] and pick is not None]
+    return Chosen(
+        top=_known(picks, order),
+        least=_known(picks, order[::-1]),
+        others=tuple(others),
+        identity=_known(identity, first),
+    )
+
+
+def _known(picks: dict[int, Pick | None], order: Sequence[int]) -> Pick:
+    """Returns the first channel that has a place; where none has, the first cell stands for all."""
+    found = next((pick for channel in order if (pick := picks[channel]) is not None), None)
+    return found or Pick(order[0], Place(0, 0))
+
+
+def _ranked(
+    apex: Apex, basis: _Basis, raw: Tensor, maps: Float[Tensor, "channel freq frame"], target: Target
+) -> tuple[list[int], dict[int, Pick | None]]:
+    """Returns channels by contribution, highest first, and where each is strongest."""
+    contributions, _, _ = apex._contributions(raw, maps, target, basis)
+    order = contributions.argsort(descending=True, stable=True).tolist()
+    own = (basis.U.to(maps) @ maps.flatten(1)).unflatten(1, maps.shape[1:])
+    every = torch.arange(len(own), device=maps.device)
+    found = apex._find(maps, own, every, own.mean((1, 2)), basis)
+    flat = (own.amax((1, 2)) == own.amin((1, 2))).tolist()
+    cells = zip(found.freq[0].tolist(), found.frame[0].tolist(), strict=True)
+    view = apex.config.view
+    return order, {
+        k: None if flat[k] else Pick(k, shaped(view, *(None if i == WHOLE else i for i in cell)))
+        for k, cell in enumerate(cells)
+    }
