@@ -2,9 +2,9 @@
 
     python benchmarks/esc10_noise.py
 
-Writes `runs/rainforest` (the soundscapes without the recording of another table), `runs/esc10-noise` and an APEX
-on it, unless they are there, and the accuracies of both classifiers on fold 5. A fifth of the soundscapes is never heard
-in training; these are mixed into the test clips.
+Writes `runs/rainforest` (soundscapes but the recording of another table), `runs/esc10-noise` and an APEX on it, unless
+they are there, and the accuracies of both classifiers on fold 5. A fifth of the soundscapes is never heard in training;
+these are mixed into the test clips.
 """
 
 import csv
