@@ -1,6 +1,7 @@
 """Every method on ESC-10 and on scenes: native masks and equal areas, clean and mixed; each run goes on where it was.
 
     python benchmarks/methods.py run esc10-cnn clean [--clips 40] [--heavy] [--areas 1,5,20]
+    python benchmarks/methods.py all        (some two hours on two cores)
     python benchmarks/methods.py tables
 
 Conditions: `clean`; `id`, a held-out soundscape at 0 dB, which is the noise as `esc10-cnn-noise` knows it;
@@ -139,7 +140,7 @@ def tables() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("run", "tables"))
+    parser.add_argument("what", choices=("run", "all", "tables"))
     parser.add_argument("classifier", nargs="?", choices=tuple(CLASSIFIERS))
     parser.add_argument("condition", nargs="?", choices=CONDITIONS)
     parser.add_argument("--clips", type=int, default=40)
@@ -148,10 +149,14 @@ def main() -> None:
     parser.add_argument("--stages", default="waveform")
     parser.add_argument("--areas", default="1,2,5,10,20,30,50")
     options = parser.parse_args()
-    if options.what == "tables":
-        tables()
-    else:
+    if options.what == "run":
         run(options)
+        return
+    if options.what == "all":
+        every = [(c, k) for c in CLASSIFIERS for k in CONDITIONS if c != "scenes-cnn" or k in ("clean", "ood")]
+        for options.classifier, options.condition in every:
+            run(options)
+    tables()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs every benchmark and rewrites the tables of benchmarks/README.md; about an hour on two cores.
+"""Runs every benchmark and rewrites the tables of benchmarks/README.md; some hours on two cores.
 
 python benchmarks/run.py
 """
@@ -17,7 +17,12 @@ SCRIPTS = [
     ["metrics_speed.py"],
     ["perturbation_speed.py"],
     ["costs.py"],
+    ["sanity.py"],
     ["esc10_noise.py"],
+    ["methods.py", "all", "--heavy"],
+    ["localization.py", "scenes"],
+    ["localization.py", "spinetail"],
+    ["localization.py", "tables"],
     ["apex_fit.py", "esc10"],
     ["apex_fit.py", "purity"],
     ["apex_fit.py", "widths"],
