@@ -10,8 +10,10 @@ from tests.evaluation.material import Told, band_map, clip, clips, sound, toy
 
 import earmark as em
 from earmark.errors import DataError, InputError, ModelError
+from earmark.evaluation.columns import KEYS, METRIC_COLUMNS
+from earmark.evaluation.results import write_table
 from earmark.evaluation.runner import evaluate
-from earmark.evaluation.scores import KEYS, METRIC_COLUMNS, Scores, load_scores, write_table
+from earmark.evaluation.scores import Scores, load_scores
 from earmark.types import Clip
 
 FAST = {"areas": (0.1, 0.5), "insertion": False, "batch": 32}
@@ -177,7 +179,7 @@ def test_what_is_finished_is_not_scored_again(tmp_path):
 
 def test_a_kill_while_scores_are_replaced_leaves_no_mixture(tmp_path, monkeypatch):
     evaluate(toy(), clips(2), ["energy"], folder=tmp_path, **FAST)
-    monkeypatch.setattr("earmark.evaluation.scores.write_table", lambda table, path: os.kill(os.getpid(), 0) or 1 / 0)
+    monkeypatch.setattr("earmark.evaluation.results.write_table", lambda table, path: os.kill(os.getpid(), 0) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Scores(evaluate(toy(), clips(3), ["energy"], **FAST).table, {}).save(tmp_path)
     monkeypatch.undo()

@@ -8,7 +8,7 @@ from tests.evaluation.material import Told, band_map, clip, clips, sound, toy
 
 from earmark.evaluation.against import compared, difference, least_p, too_few, verdicts
 from earmark.evaluation.runner import evaluate
-from earmark.evaluation.scores import Scores, table_of
+from earmark.evaluation.scores import RESULTS, Scores
 from earmark.evaluation.summary import summarize
 from earmark.evaluation.words import cell, headline_table, summary_markdown, tables_of
 from earmark.metrics.matched import area_under
@@ -68,9 +68,9 @@ def test_tables_satisfy_the_identities(scores, summary):
     assert summary["broken_identities"] == []
     rows = scores.table.to_pylist()
     wrong = [{**row, "average_gain": 50.0 if row["average_gain"] is not None else None} for row in rows]
-    told = summarize(Scores(table_of(wrong), scores.about))["broken_identities"]
+    told = summarize(Scores(RESULTS.table_of(wrong), scores.about))["broken_identities"]
     assert any("average_gain" in sentence and "true" in sentence for sentence in told)
-    assert "contradicts itself" in summary_markdown(summarize(Scores(table_of(wrong), scores.about)))
+    assert "contradicts itself" in summary_markdown(summarize(Scores(RESULTS.table_of(wrong), scores.about)))
 
 
 def test_the_card_says_under_what_all_was_made(summary):

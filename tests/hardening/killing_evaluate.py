@@ -7,9 +7,19 @@ import json
 import re
 import shutil
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
-import killing
+
+def _neighbor(name):
+    """Returns the module of a file beside this one, whether this file is run or collected."""
+    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+killing = _neighbor("killing")
 
 OPTIONS = ("--areas", "20,50", "--no-insertion", "--explainers", "saliency,energy,random", "--seeds", "0,1")
 

@@ -28,7 +28,7 @@ from ..metrics.complexity import energy_kept
 from ..metrics.stability import iou_of_top, rank_correlation
 from ..types import Clip, Prediction, Region, Target, label_index, probabilities, resolve_target
 from .entrants import Entrant, Given, entrants_of
-from .runner import Progress
+from .loading import Progress
 
 AREA = 0.1
 Plane = Float[Tensor, "freq frame"]

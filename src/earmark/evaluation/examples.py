@@ -18,8 +18,8 @@ from ..types import Clip, Samples
 from .against import TRIVIAL
 from .batches import Batch
 from .entrants import Given, entrants_of
+from .loading import Counted, Progress, prepared
 from .rows import maps_of
-from .runner import Counted, Progress, prepared
 from .scores import Scores
 from .summary import methods_of, under_curves
 

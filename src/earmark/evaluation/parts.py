@@ -1,4 +1,4 @@
-"""The finished parts of an evaluation that is not finished: one small table per batch and explainer."""
+"""The finished parts of a run that is not finished: one small table per batch of clips and whatever it was made by."""
 
 import hashlib
 import json
@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..types import Clip, Samples
-from .entrants import Entrant
-from .scores import ARROW_SCHEMA, write_table
+from .results import write_table
 
 SECONDS = b"seconds"  # key of a part's wall time in its file
 
@@ -23,22 +22,25 @@ class Parts:
     Parameters
     ----------
     place
-        The folder of the scores.
+        The folder of the results.
     key
-        The hash of all that the scores depend on.
+        The hash of all that the results depend on.
+    schema
+        Columns of the tables.
     """
 
-    def __init__(self, place: Path | None, key: str) -> None:
-        self.place, self.folder = place, None if place is None else place / f".parts-{key[:16]}"
+    def __init__(self, place: Path | None, key: str, schema: pa.Schema) -> None:
+        self.place, self.schema = place, schema
+        self.folder = None if place is None else place / f".parts-{key[:16]}"
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
 
-    def path(self, clips: Sequence[Clip], samples: Samples, entrant: Entrant) -> Path | None:
-        """Returns the file of an explainer's rows on a batch."""
+    def path(self, clips: Sequence[Clip], samples: Samples, *made_by: str | int) -> Path | None:
+        """Returns the file of the rows of a batch."""
         if self.folder is None:
             return None
         sound = zlib.crc32(samples.cpu().contiguous().numpy().tobytes())
-        name = json.dumps([[clip.id for clip in clips], sound, entrant.name, entrant.seed])
+        name = json.dumps([[clip.id for clip in clips], sound, *made_by])
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.parquet"
 
     def read(self, path: Path | None) -> tuple[pa.Table, float] | None:
@@ -48,7 +50,7 @@ class Parts:
         try:
             table = pq.read_table(path)
             seconds = float((table.schema.metadata or {}).get(SECONDS, 0))
-            return table.select(ARROW_SCHEMA.names).replace_schema_metadata().cast(ARROW_SCHEMA), seconds
+            return table.select(self.schema.names).replace_schema_metadata().cast(self.schema), seconds
         except (OSError, KeyError, ValueError, pa.ArrowException):
             return None
 

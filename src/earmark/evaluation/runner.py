@@ -9,38 +9,27 @@ import hashlib
 import json
 import math
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import pyarrow as pa
-import torch
 
-from ..audio.files import clip_sha256, load_clip
 from ..classifiers.base import Classifier
-from ..errors import DataError, EarmarkError, ModelError
+from ..errors import EarmarkError, ModelError
 from ..explanation import package_versions
 from ..fills import Fill
 from ..types import Clip, Samples
 from .batches import Batch
 from .config import EvaluateConfig
 from .entrants import Entrant, Given, entrants_of
+from .loading import Counted, Progress, refuse_doubles, refuse_empty, sha256_of, together
 from .parts import Parts
 from .rows import rows_of
-from .scores import ABOUT, Scores, load_scores, ordered, table_of
+from .scores import RESULTS, Scores, load_scores
 
-WAITING = 4  # batches' worth of clips that are held until others of their length come
 INVERSE_DB = -90.0  # to which ISTFT(STFT(x)) must be x
-
-
-@runtime_checkable
-class Progress(Protocol):
-    """Takes steps done, steps in all, and values worth showing."""
-
-    def __call__(self, done: int, total: int, values: dict[str, float] | None = None) -> None:
-        """Shows them."""
 
 
 def evaluate(
@@ -82,22 +71,28 @@ def evaluate(
     Fill(config.fill)  # refuses an unknown one
     entrants = entrants_of(classifier, explainers, config.seeds)
     listed = sorted(clips, key=lambda clip: clip.id)
-    _refuse_doubles(listed)
+    refuse_doubles(listed)
     about = _about(classifier, entrants, config, dict(told or {}))
     about["key"] = _key(about, entrants, listed)
     place = None if folder is None else Path(folder)
     if place is not None and (there := finished(place, about["key"])):
         return there
     counted = Counted(n=len(listed))
-    job = _Job(classifier, entrants, config, Parts(place, about["key"]), _Steps(progress, counted, len(entrants)))
+    job = _Job(
+        classifier,
+        entrants,
+        config,
+        Parts(place, about["key"], RESULTS.schema),
+        _Steps(progress, counted, len(entrants)),
+    )
     tables = [
-        table for chosen, samples in _batches(classifier, listed, counted, config) for table in job(chosen, samples)
+        table
+        for chosen, samples in together(classifier, listed, counted, config.batch)
+        for table in job(chosen, samples)
     ]
-    if not tables:
-        reason = next(iter(counted.broken.values()), ", ".join(counted.excluded) or "there was none")
-        raise DataError(f"None of {len(listed)} clips could be scored: {reason}")
+    refuse_empty(len(tables), counted)
     found = {"clips": counted.to_dict(), "inverse_db": job.inverse_db, "wall_s": job.wall_s()}
-    scores = Scores(ordered(tables), {**about, **_of_model(classifier), **found})
+    scores = Scores(RESULTS.ordered(tables), {**about, **_of_model(classifier), **found})
     if place is not None:
         scores.save(place)
         job.parts.clear()
@@ -107,76 +102,9 @@ def evaluate(
 def finished(place: Path, key: str | None = None) -> Scores | None:
     """Returns the scores that a folder holds, if they are whole and, where a key is given, made by the same run."""
     try:
-        about = json.loads((place / ABOUT).read_text(encoding="utf-8"))
-        return load_scores(place) if key in (None, about["key"]) else None
-    except (EarmarkError, OSError, ValueError, KeyError, TypeError):
+        return load_scores(place) if RESULTS.is_of(place, key) else None
+    except EarmarkError:
         return None
-
-
-# -- clips ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Counted:
-    """Which clips were scored, and why others were not."""
-
-    n: int = 0
-    scored: int = 0
-    excluded: Counter[str] = field(default_factory=Counter)
-    broken: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def left(self) -> int:
-        """How many are not known to be left out."""
-        return self.n - sum(self.excluded.values()) - len(self.broken)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns counts and coverage."""
-        counts = {"n": self.n, "scored": self.scored, "coverage": self.scored / max(self.n, 1)}
-        return {**counts, "excluded": dict(sorted(self.excluded.items())), "broken": dict(sorted(self.broken.items()))}
-
-
-def _batches(
-    classifier: Classifier, clips: Sequence[Clip], counted: Counted, config: EvaluateConfig
-) -> Iterator[tuple[list[Clip], Samples]]:
-    """Yields clips of one length together, in an order that depends on the clips alone; few are held at a time."""
-    waiting: dict[int, list[tuple[Clip, Samples]]] = {}
-    for clip in clips:
-        samples = prepared(classifier, clip, counted)
-        if samples is None:
-            continue
-        batch = waiting.setdefault(samples.shape[1], [])
-        batch.append((clip, samples))
-        if len(batch) == config.batch:
-            yield _together(waiting.pop(samples.shape[1]))
-        elif sum(map(len, waiting.values())) >= WAITING * config.batch:
-            yield _together(waiting.pop(next(iter(waiting))))  # the length that waits longest
-    for _, batch in sorted(waiting.items()):
-        yield _together(batch)
-
-
-def _together(batch: Sequence[tuple[Clip, torch.Tensor]]) -> tuple[list[Clip], Samples]:
-    return [clip for clip, _ in batch], torch.cat([samples for _, samples in batch])
-
-
-def prepared(classifier: Classifier, clip: Clip, counted: Counted) -> Samples | None:
-    """Returns a clip as the classifier takes it, or nothing, with the reason counted."""
-    try:
-        samples = classifier.prepare(load_clip(clip))
-    except (EarmarkError, OSError) as error:
-        counted.broken[clip.id] = str(error)
-        return None
-    if bool((samples == samples[:, :1]).all()):
-        counted.excluded["silent or constant"] += 1
-        return None
-    counted.scored += 1
-    return samples
-
-
-def _refuse_doubles(clips: Sequence[Clip]) -> None:
-    twice = [clip_id for clip_id, n in Counter(clip.id for clip in clips).items() if n > 1]
-    if twice:
-        raise DataError(f"Clips are told apart by their ids, and {twice[0]!r} is there twice; give each its own.")
 
 
 # -- the work -------------------------------------------------------------------------------------------------------
@@ -204,12 +132,14 @@ class _Job:
             self.inverse_db = _inverse_db(self.classifier, samples)
         batch: Batch | None = None
         for entrant in self.entrants:
-            path = self.parts.path(clips, samples, entrant)
+            path = self.parts.path(clips, samples, entrant.name, entrant.seed)
             there = self.parts.read(path)
             if there is None:
                 began = time.perf_counter()
                 batch = batch or Batch.of(self.classifier, clips, samples)
-                table = table_of(rows_of(batch, entrant.explainer, self.config, name=entrant.name, seed=entrant.seed))
+                table = RESULTS.table_of(
+                    rows_of(batch, entrant.explainer, self.config, name=entrant.name, seed=entrant.seed)
+                )
                 there = table, time.perf_counter() - began
                 self.parts.write(*there, path)
             self.seconds[entrant.name] = self.seconds.get(entrant.name, 0.0) + there[1]
@@ -257,20 +187,13 @@ def _key(about: dict[str, Any], entrants: Sequence[Entrant], clips: Sequence[Cli
     known = [
         about,
         [entrant.basis() for entrant in entrants],
-        [[clip.id, _sha256(clip), clip.labels, clip.group, clip.fold, _events(clip)] for clip in clips],
+        [[clip.id, sha256_of(clip), clip.labels, clip.group, clip.fold, _events(clip)] for clip in clips],
     ]
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _events(clip: Clip) -> list[dict[str, Any]]:
     return [event.to_dict() for event in clip.events]
-
-
-def _sha256(clip: Clip) -> str:
-    try:
-        return clip_sha256(clip)
-    except (EarmarkError, OSError) as error:
-        return type(error).__name__
 
 
 def _of_model(classifier: Classifier) -> dict[str, Any]:

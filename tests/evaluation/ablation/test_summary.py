@@ -9,7 +9,7 @@ from earmark.evaluation.ablation.config import AblationConfig
 from earmark.evaluation.ablation.examples import examples_of
 from earmark.evaluation.ablation.runner import ablate
 from earmark.evaluation.ablation.summary import summarize
-from earmark.evaluation.ablation.table import Ablation, table_of
+from earmark.evaluation.ablation.table import RESULTS, Ablation
 from earmark.evaluation.ablation.words import summary_markdown
 from earmark.metrics.classification import aurocs, average_precisions
 from earmark.render.ablation_page import ablation_page
@@ -60,7 +60,7 @@ def test_what_is_not_matched_is_counted(found):
     for row in rows:
         if row["clip"] == "clip-1" and row["condition"] == "energy-matched":
             row.update(failed="no region of this area and energy", logit_lost=None, prob=None, flip=None)
-    table = part(summarize(Ablation(table_of(rows), found.about)))
+    table = part(summarize(Ablation(RESULTS.table_of(rows), found.about)))
     row = next(r for r in table["rows"] if r["condition"] == "energy-matched")
     assert (row["n"], row["unmatched"]) == (2, 1)
     told = next(o for o in table["against"] if o["outcome"] == "flip")["rows"]

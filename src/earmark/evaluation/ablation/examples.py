@@ -12,7 +12,7 @@ from ...audio.waveform import Waveform
 from ...classifiers.base import Classifier, Grid
 from ...masking import mask_out
 from ...types import Clip
-from ..runner import Counted, prepared
+from ..loading import Counted, prepared
 from .config import REGION
 from .places import Ground, Place
 from .table import Ablation

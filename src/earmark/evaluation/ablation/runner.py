@@ -6,30 +6,28 @@ inside the folder, one file per batch and view, until all of it becomes `ablatio
 
 import hashlib
 import json
-from collections import Counter
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import torch
 
-from ...audio.files import clip_sha256
 from ...classifiers.base import Classifier
-from ...errors import DataError, EarmarkError, InputError, ModelError
+from ...errors import EarmarkError, InputError, ModelError
 from ...explainers.apex.explainer import Apex
 from ...explainers.apex.views import check_view
 from ...explainers.base import Explainer
 from ...explainers.load import load_explainer
 from ...explanation import package_versions
-from ...types import Clip, Samples
-from ..runner import WAITING, Counted, Progress, prepared
-from ..scores import write_table
+from ...types import Clip
+from ..loading import Counted, Progress, refuse_doubles, refuse_empty, sha256_of, together
+from ..parts import Parts
 from .chosen import with_view
 from .config import AblationConfig
 from .rows import Tap, rows_of
-from .table import ABOUT, Ablation, Parts, load_ablation, ordered, table_of
+from .table import RESULTS, Ablation, load_ablation
 
 Given = str | Path | Explainer[Any]
 
@@ -75,19 +73,16 @@ def ablate(
     config = replace(config or AblationConfig(), **changes)
     asked = asked_of(classifier, explainers, config.views)
     listed = sorted(clips, key=lambda clip: clip.id)
-    if twice := [name for name, n in Counter(clip.id for clip in listed).items() if n > 1]:
-        raise DataError(f"Clips are told apart by their ids, and {twice[0]!r} is there twice; give each its own.")
+    refuse_doubles(listed)
     about = _about(classifier, asked, config, dict(told or {}))
     about["key"] = _key(about, listed)
     place = None if folder is None else Path(folder)
     if place is not None and (there := finished(place, about["key"])):
         return there
-    counted, parts = Counted(n=len(listed)), Parts(place, about["key"])
+    counted, parts = Counted(n=len(listed)), Parts(place, about["key"], RESULTS.schema)
     tables = list(_tables(classifier, listed, asked, config, parts, counted, progress))
-    if not tables:
-        reason = next(iter(counted.broken.values()), ", ".join(counted.excluded) or "there was none")
-        raise DataError(f"None of {len(listed)} clips could be scored: {reason}")
-    found = Ablation(ordered(tables), {**about, "clips": counted.to_dict()})
+    refuse_empty(len(tables), counted)
+    found = Ablation(RESULTS.ordered(tables), {**about, "clips": counted.to_dict()})
     if place is not None:
         found.save(place)
         parts.clear()
@@ -129,9 +124,8 @@ def asked_of(
 def finished(place: Path, key: str | None = None) -> Ablation | None:
     """Returns the ablation that a folder holds, if it is whole and, where a key is given, of the same run."""
     try:
-        about = json.loads((place / ABOUT).read_text(encoding="utf-8"))
-        return load_ablation(place) if key in (None, about["key"]) else None
-    except (EarmarkError, OSError, ValueError, KeyError, TypeError):
+        return load_ablation(place) if RESULTS.is_of(place, key) else None
+    except EarmarkError:
         return None
 
 
@@ -146,41 +140,20 @@ def _tables(
 ) -> Iterator[pa.Table]:
     """Yields the rows of each batch and view, as they are read or made."""
     done = 0
-    for chosen, samples in _batches(classifier, clips, counted):
+    for chosen, samples in together(classifier, clips, counted, BATCH):
         tap: Tap | None = None
         for view, (apex, fitted) in asked.items():
             path = parts.path(chosen, samples, view)
-            table = parts.read(path)
-            if table is None:
+            there = parts.read(path)
+            if there is None:
+                began = time.perf_counter()
                 tap = tap or Tap.of(classifier, chosen, samples)
-                table = table_of(rows_of(tap, apex, config, fitted))
-                if path is not None:
-                    write_table(table, path)
-            yield table
+                there = RESULTS.table_of(rows_of(tap, apex, config, fitted)), time.perf_counter() - began
+                parts.write(*there, path)
+            yield there[0]
             done += len(chosen)
             if progress:
                 progress(done, counted.left * len(asked))
-
-
-def _batches(classifier: Classifier, clips: Sequence[Clip], counted: Counted) -> Iterator[tuple[list[Clip], Samples]]:
-    """Yields clips of one length together, in an order that depends on the clips alone."""
-    waiting: dict[int, list[tuple[Clip, Samples]]] = {}
-    for clip in clips:
-        samples = prepared(classifier, clip, counted)
-        if samples is None:
-            continue
-        batch = waiting.setdefault(samples.shape[1], [])
-        batch.append((clip, samples))
-        if len(batch) == BATCH:
-            yield _together(waiting.pop(samples.shape[1]))
-        elif sum(map(len, waiting.values())) >= WAITING * BATCH:
-            yield _together(waiting.pop(next(iter(waiting))))  # the length that waits longest
-    for _, batch in sorted(waiting.items()):
-        yield _together(batch)
-
-
-def _together(batch: Sequence[tuple[Clip, torch.Tensor]]) -> tuple[list[Clip], Samples]:
-    return [clip for clip, _ in batch], torch.cat([samples for _, samples in batch])
 
 
 def _about(
@@ -205,12 +178,5 @@ def _about(
 
 def _key(about: dict[str, Any], clips: Sequence[Clip]) -> str:
     """Returns the sha256 of all that the rows depend on."""
-    known = [about, [[clip.id, _sha256(clip), clip.labels, clip.group, clip.fold] for clip in clips]]
+    known = [about, [[clip.id, sha256_of(clip), clip.labels, clip.group, clip.fold] for clip in clips]]
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _sha256(clip: Clip) -> str:
-    try:
-        return clip_sha256(clip)
-    except (EarmarkError, OSError) as error:
-        return type(error).__name__
