@@ -13,7 +13,7 @@ from earmark.errors import DataError, InputError, ModelError
 from earmark.evaluation.columns import KEYS, METRIC_COLUMNS
 from earmark.evaluation.results import write_table
 from earmark.evaluation.runner import evaluate
-from earmark.evaluation.scores import Scores, load_scores
+from earmark.evaluation.scores import load_scores
 from earmark.types import Clip
 
 FAST = {"areas": (0.1, 0.5), "insertion": False, "batch": 32}
@@ -181,7 +181,7 @@ def test_a_kill_while_scores_are_replaced_leaves_no_mixture(tmp_path, monkeypatc
     evaluate(toy(), clips(2), ["energy"], folder=tmp_path, **FAST)
     monkeypatch.setattr("earmark.evaluation.results.write_table", lambda table, path: os.kill(os.getpid(), 0) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        Scores(evaluate(toy(), clips(3), ["energy"], **FAST).table, {}).save(tmp_path)
+        evaluate(toy(), clips(3), ["energy"], **FAST).save(tmp_path)
     monkeypatch.undo()
     scores = evaluate(toy(), clips(2), ["energy"], folder=tmp_path, **FAST)
     assert len(scores) == len(pq.read_table(tmp_path / "scores.parquet")) == 6

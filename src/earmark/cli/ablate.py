@@ -8,7 +8,8 @@ import typer
 
 from ..errors import InputError
 from ..evaluation.ablation.config import VIEWS, AblationConfig
-from .options import command, save_params, say
+from .datasets import DataOptions, listed_clips
+from .options import command, page_is_of, save_params
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def ablate(
         batch=batch,
     )
     model = load_classifier(classifier, device=device)
-    clips = _clips(data, folds, label_column, group_column, limit)
+    clips = listed_clips(DataOptions(data, label_column, group_column), folds, limit)
     told = _told(data=data, folds=folds, group_column=group_column, limit=limit)
     with only_one(out):
         found = _ablated(model, clips, _parts(explainer), config, out, told)
@@ -100,7 +101,7 @@ def _result(
     from ..render.ablation_page import ablation_page
 
     summary, key = found.summary(), found.about["key"]
-    if not _is_of(out / PAGE, key):
+    if not page_is_of(out / PAGE, key):
         examples = examples_of(found, model, clips)
         page = ablation_page(summary, examples, key=key, title=found.about["told"]["data"])
         save_params(out, "ablate", options)
@@ -113,30 +114,6 @@ def _result(
         "verdicts": [sentence for _, sentence in verdicts(summary)],
         "summary": summary,
     }
-
-
-def _is_of(page: Path, key: str) -> bool:
-    """Says whether a page is that of the table with a key."""
-    try:
-        with page.open(encoding="utf-8") as file:
-            return f'content="{key}"' in file.read(4000)
-    except OSError:
-        return False
-
-
-def _clips(
-    data: str, folds: str | None, label_column: str, group_column: str | None, limit: int | None
-) -> "Sequence[Clip]":
-    from .datasets import DataOptions, clips_of, say_groups
-
-    clips = sorted(clips_of(DataOptions(data, label_column, group_column), folds), key=lambda clip: clip.id)
-    say_groups(data, clips, group_column)
-    if limit is not None and limit < 1:
-        raise InputError(f"--limit is at least 1, got {limit}.")
-    if limit is None or limit >= len(clips):
-        return clips
-    say(f"{limit} of {len(clips)} clips are scored, evenly spaced")
-    return [clips[i * len(clips) // limit] for i in range(limit)]
 
 
 def _told(data: str, **given: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import typer
 
 from ..checks import USUAL
 from ..errors import InputError
-from .options import command, save_params, say
+from .options import command, page_is_of, save_params, say
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -152,17 +152,8 @@ def _write(report: "CheckReport", out: Path, told: dict[str, Any], options: dict
     from ..render.check_page import check_page
 
     mark = f"{report.about['key']}:{','.join(result.name for result in report.results)}"
-    if _is_of(out / PAGE, mark) and (out / SUMMARY).is_file():
+    if page_is_of(out / PAGE, mark) and (out / SUMMARY).is_file():
         return
     save_params(out, "check", {**options, "out": str(out)})
     write_whole(out / SUMMARY, summary_of(report))
     write_whole(out / PAGE, check_page(report, title=told["data"]))
-
-
-def _is_of(page: Path, mark: str) -> bool:
-    """Says whether a page is that of a report."""
-    try:
-        with page.open(encoding="utf-8") as file:
-            return f'content="{mark}"' in file.read(4000)
-    except OSError:
-        return False

@@ -11,7 +11,17 @@ from .options import say
 if TYPE_CHECKING:
     from ..types import Clip
 
-__all__ = ["DataOptions", "Split", "clips_of", "data_name", "groups_of", "n_scenes", "say_groups", "training_clips"]
+__all__ = [
+    "DataOptions",
+    "Split",
+    "clips_of",
+    "data_name",
+    "groups_of",
+    "listed_clips",
+    "n_scenes",
+    "say_groups",
+    "training_clips",
+]
 
 SCENES = "scenes:"
 
@@ -131,3 +141,15 @@ def _of_folds(clips: "Sequence[Clip]", folds: tuple[int, ...]) -> "tuple[Clip, .
             f"asked for {', '.join(map(str, folds))}; choose among those they have."
         )
     return tuple(clip for clip in clips if clip.fold in folds)
+
+
+def listed_clips(options: DataOptions, folds: str | None = None, limit: int | None = None) -> "Sequence[Clip]":
+    """Returns clips by id, at most `limit` of them, evenly spaced, and says what a reader should know of them."""
+    clips = sorted(clips_of(options, folds), key=lambda clip: clip.id)
+    say_groups(options.data, clips, options.group_column)
+    if limit is not None and limit < 1:
+        raise DataError(f"--limit is at least 1, got {limit}.")
+    if limit is None or limit >= len(clips):
+        return clips
+    say(f"{limit} of {len(clips)} clips are taken, evenly spaced")
+    return [clips[i * len(clips) // limit] for i in range(limit)]

@@ -11,7 +11,8 @@ import typer
 
 from ..errors import DataError, InputError
 from ..evaluation.config import EvaluateConfig
-from .options import command, save_params, say
+from .datasets import DataOptions, listed_clips
+from .options import command, page_is_of, save_params, say
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def evaluate(
     model = load_classifier(classifier, device=device)
     if model.head.notice:
         say(model.head.notice)
-    clips = _clips(data, folds, label_column, group_column, limit)
+    clips = listed_clips(DataOptions(data, label_column, group_column), folds, limit)
     sets = {name: clips if recipe is None else mix(clips, recipe) for name, recipe in _mixtures(mixture).items()}
     told = _told(data, folds, group_column, limit)
     with only_one(out):
@@ -128,7 +129,7 @@ def _scored(
         scores = run(model, clips, names, config, folder=out, told=told, progress=report)
     summary = summarize(scores)
     key = scores.about["key"]
-    if not _is_of(out / PAGE, key):
+    if not page_is_of(out / PAGE, key):
         with progress("drawing") as report:
             examples = examples_of(scores, model, clips, names, progress=report)
             page = evaluation_page(summary, examples, key=key, title=told["data"])
@@ -225,31 +226,7 @@ def _result(scores: "Scores", summary: dict[str, Any], out: Path) -> dict[str, A
     }
 
 
-def _is_of(page: Path, key: str) -> bool:
-    """Says whether a page is that of the scores with a key."""
-    try:
-        with page.open(encoding="utf-8") as file:
-            return f'content="{key}"' in file.read(4000)
-    except OSError:
-        return False
-
-
 # -- what is asked for ----------------------------------------------------------------------------------------------
-
-
-def _clips(
-    data: str, folds: str | None, label_column: str, group_column: str | None, limit: int | None
-) -> "Sequence[Clip]":
-    """Returns the clips that are scored, and says what a reader should know of them."""
-    from .datasets import DataOptions, clips_of, say_groups
-
-    clips = sorted(clips_of(DataOptions(data, label_column, group_column), folds), key=lambda clip: clip.id)
-    say_groups(data, clips, group_column)
-    if limit is not None:
-        if limit < 1:
-            raise InputError(f"--limit is at least 1, got {limit}.")
-        clips = [clips[i * len(clips) // limit] for i in range(limit)] if limit < len(clips) else clips
-    return clips
 
 
 def _mixtures(text: str) -> "dict[str, Recipe | None]":

@@ -174,3 +174,12 @@ def _comments(config: type) -> dict[str, str]:
 def is_terminal() -> bool:
     """Says whether a person watches standard error."""
     return sys.stderr.isatty()
+
+
+def page_is_of(page: Path, key: str) -> bool:
+    """Says whether a page is that of the results with a key."""
+    try:
+        with page.open(encoding="utf-8") as file:
+            return f'content="{key}"' in file.read(4000)
+    except OSError:
+        return False
