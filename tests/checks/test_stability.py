@@ -11,16 +11,8 @@ from tests.store import examples
 from earmark.checks import stability_words
 from earmark.checks.config import CheckConfig
 from earmark.checks.memory import Memory
-from earmark.checks.stability import (
-    OTHER_CLIP,
-    OTHER_SEED,
-    check,
-    prototypes_alike,
-    region_overlap,
-    slope,
-    stability,
-    taken_back,
-)
+from earmark.checks.moved import prototypes_alike, region_overlap, slope, taken_back
+from earmark.checks.stability import OTHER_CLIP, OTHER_SEED, check, stability
 from earmark.checks.stability_config import StabilityConfig
 from earmark.checks.subject import Subject
 from earmark.errors import InputError

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from ..metrics.intervals import Interval, bootstrap, paired_difference
+from .moved import Row, slope
 from .results import Cell, Chart, CheckResult, Line, Table
-from .stability import OTHER_CLIP, OTHER_SEED, Row, slope
+from .stability import OTHER_CLIP, OTHER_SEED
 from .words import point, spread
 
 REFERENCES = (OTHER_SEED, OTHER_CLIP)
