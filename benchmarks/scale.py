@@ -186,7 +186,7 @@ def run(folder, n_clips, n_channels, repeats):
     for n_threads in (1, 2) * repeats:
         forget(paths)
         disk = max(disk, gb / read(paths, n_threads))
-    memory = pooled_gb / best(lambda: [vectors.sum() for _, vectors in scanned.blocks()], 3)
+    memory = pooled_gb / best(lambda one=scanned: [vectors.sum() for _, vectors in one.blocks()], 3)
     del cache, scanned
     (single, per_cpu_s), (double, _) = (gflops(dtype, n_channels) for dtype in (torch.float32, torch.float64))
     of_product = single / (2e-9 * n_clips * n_channels**2) * pooled_gb  # GB/s
