@@ -280,6 +280,7 @@ def clips(n=16):
 
 
 QUICK = {"areas": (0.1,), "insertion": False}
+REGIONS = {"views": ("time",), "draws": 1, "keep_draws": 0}
 FAST = {"n_stages": 1, "epochs_per_stage": 1, "pictures": False}
 
 #: How each public name is called. "normal" succeeds; the others fail in the middle, as `World.breaking` says, or by
@@ -299,6 +300,21 @@ CALLS = {
     "Region": {"normal": lambda w: em.Region(0, 1, 0, 1).to_dict()},
     "Target": {"normal": lambda w: em.Target(0, "a")},
     "Waveform": {"normal": lambda w: noise().resample(11025), "wrong": lambda w: Waveform(torch.zeros(0), 8000)},
+    "ablate": {
+        "normal": lambda w: em.ablate(w.classifier, clips(1), w.apex, **REGIONS),
+        "interrupt": lambda w: em.ablate(w.classifier, clips(1), w.apex, **REGIONS),
+        "wrong": lambda w: em.ablate(w.classifier, clips(1), "no"),
+    },
+    "check": {
+        "normal": lambda w: em.check(w.classifier, "saliency", clips(2), ("determinism", "randomization"), seeds=(0,)),
+        "interrupt": lambda w: em.check(w.classifier, "saliency", clips(2), ("randomization",), seeds=(0,)),
+        "wrong": lambda w: em.check(w.classifier, "no", clips(2)),
+    },
+    "compare": {
+        "normal": lambda w: em.compare(w.classifier, clips(1), ["saliency", "random"]),
+        "interrupt": lambda w: em.compare(w.classifier, clips(1), ["saliency"]),
+        "wrong": lambda w: em.compare(w.classifier, clips(1), ["no"]),
+    },
     "evaluate": {
         "normal": lambda w: em.evaluate(w.classifier, clips(1), ["saliency", "random"], **QUICK),
         "interrupt": lambda w: em.evaluate(w.classifier, clips(1), ["saliency"], **QUICK),

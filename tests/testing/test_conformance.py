@@ -386,6 +386,8 @@ TRUTH = uniform(5, N, F, T) > 0.7
 VALUES, OTHER, POWER = uniform(6, N, F, T), uniform(7, N, F, T), uniform(8, N, F, T)
 NONE = torch.zeros(1, F, T)
 NAN = math.nan
+ALL_OF_BOTH, NONE_OF_BOTH = (NONE + 1, POWER[:1], OTHER[:1]), (NONE, POWER[:1], OTHER[:1])
+ALONE = (NONE + 1, POWER[:1], NONE)  # a source and nothing else
 
 IMPOSSIBLE = degenerate_passes(whole=[-40.0, 0, 0, 0])
 NO_TRUTH = {
@@ -418,6 +420,11 @@ METRIC_CASES = {
     "ssim": ((VALUES, OTHER), (-1, 1), {"the same": ((VALUES[:1], VALUES[:1]), [1])}),
     "rank_correlation": ((VALUES, OTHER), (-1, 1), {"constant": ((NONE, VALUES[:1]), [NAN])}),
     "iou_top": ((VALUES, OTHER), (0, 1), {"the same": ((VALUES[:1], VALUES[:1]), [1])}),
+    "source_kept": ((VALUES, POWER, OTHER), (0, 1), {"ones": (ALL_OF_BOTH, [1]), "zeros": (NONE_OF_BOTH, [0])}),
+    "contaminant_kept": ((VALUES, POWER, OTHER), (0, 1), {"ones": (ALL_OF_BOTH, [1]), "silence": (ALONE, [NAN])}),
+    "contrast_db": ((VALUES, POWER, OTHER), (-100, 100), {"ones": (ALL_OF_BOTH, [0]), "zeros": (NONE_OF_BOTH, [NAN])}),
+    "ideal_auc": ((VALUES, POWER, OTHER), (0, 1), {"all equal": (ALL_OF_BOTH, [0.5])}),
+    "ideal_correlation": ((VALUES, POWER, OTHER), (-1, 1), {"constant": (ALL_OF_BOTH, [NAN])}),
 }
 
 

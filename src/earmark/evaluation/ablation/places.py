@@ -50,7 +50,7 @@ class _Ruler:
     """Positions along one axis in cells: of STFT bins or frames, of feature rows or columns, and both ends."""
 
     stft: Float[Tensor, " position"]
-    features: Float[Tensor, " position"]
+    features: Float[Tensor, " feature"]
     low: float
     high: float
 
