@@ -1,6 +1,6 @@
 """LIME and KernelSHAP against Captum's: the same parts, classifier and number of samples, in one run.
 
-    python benchmarks/perturbation_speed.py            (about ten minutes on two cores)
+    python benchmarks/perturbation_speed.py [--runs 4] (about three minutes a run on two cores)
     python benchmarks/perturbation_speed.py --quick    (fewer samples; prints, writes nothing)
 
 Captum gets the STFT magnitude with our parts as its feature mask; its forward function puts the clip's phase back,
@@ -11,8 +11,8 @@ KernelSHAP's values is that over runs with other samples (ours draws pairs of op
 samples for values as steady as ours.
 """
 
+import argparse
 import statistics
-import sys
 import time
 
 import torch
@@ -102,8 +102,12 @@ def row(name, classifier, samples, n_samples, n_runs):
 
 
 def main() -> None:
-    quick = "--quick" in sys.argv
-    n_samples, n_runs = (64, 2) if quick else (500, 4)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=4)
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    quick = options.quick
+    n_samples, n_runs = (64, 2) if quick else (500, options.runs)
     header = ["classifier", "method", "plain passes, s", "ours, s", "Captum (1 per pass), s", "Captum (32), s"]
     header += ["times faster than 1", "than 32", "most possible", "times faster for all 10 labels"]
     header += ["variance, Captum's / ours"]
@@ -115,7 +119,7 @@ def main() -> None:
     if quick:
         print(table)
     else:
-        put("perturbation_speed", "python benchmarks/perturbation_speed.py", table)
+        put("perturbation_speed", f"python benchmarks/perturbation_speed.py --runs {n_runs}", table)
 
 
 if __name__ == "__main__":
