@@ -109,13 +109,14 @@ def table(summary: dict) -> str:
     """Returns native masks on the left, equal areas on the right, one row per method."""
     soft = next(t for t in summary["tables"] if t["protocol"] == "soft" and t["reentry"] == "waveform")
     equal = summary["curves"][0]
+    kept = [*EQUAL, *(("contrast_db",) if any("contrast_db" in row["metrics"] for row in equal["rows"]) else ())]
     rows = []
     for left, right in zip(soft["rows"], equal["rows"], strict=True):
-        cells = [cell(left["metrics"].get(m)) for m in SOFT] + [cell(right["metrics"].get(m)) for m in EQUAL]
+        cells = [cell(left["metrics"].get(m)) for m in SOFT] + [cell(right["metrics"].get(m)) for m in kept]
         rows.append([left["explainer"], *cells])
     short = {"average_increase": "AI", "average_drop": "AD", "average_gain": "AG", "faithfulness": "FF"}
-    short |= {"input_fidelity": "Fid-In", "mask_mean": "MM", "energy_kept": "EK"}
-    head = ["method", *(f"own mask: {short[m]}" for m in SOFT), *(f"equal area: {short[m]}" for m in EQUAL)]
+    short |= {"input_fidelity": "Fid-In", "mask_mean": "MM", "energy_kept": "EK", "contrast_db": "T/C, dB"}
+    head = ["method", *(f"own mask: {short[m]}" for m in SOFT), *(f"equal area: {short[m]}" for m in kept)]
     return markdown(head, rows)
 
 

@@ -33,6 +33,17 @@ def test_global_chance_is_found():
     assert result.passed is False and "does not give the same twice" in result.sentence
 
 
+def test_what_fails_on_every_clip_is_not_called_deterministic():
+    def fail(samples, target, grid):
+        raise ValueError("on purpose")
+
+    subject = Subject(trained(), Told(trained(), fail), clips=clips(3))
+    subject.failures["of another check"] += 2
+    result = check(subject, CONFIG)
+    assert result.passed is None and "fails on all of 3 clips" in result.sentence
+    assert result.about["failures"] == {"ValueError: on purpose": 9}  # twice, and each alone
+
+
 def test_the_global_state_is_left_alone():
     before = torch.get_rng_state()
     checked("random")

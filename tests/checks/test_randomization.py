@@ -100,6 +100,8 @@ def test_statistics_are_of_clips_evenly_spaced():
     rows = torch.cat(statistics(subject, 3))
     every = torch.cat([samples for _, samples in subject.batches()])
     assert torch.equal(rows, every[[0, 3, 6]]) and len(torch.cat(statistics(subject, 64))) == 9
+    assert [len(batch) for batch in statistics(subject, 3)] == [3]  # not alone, as they lie in the subject's batches
+    assert [len(batch) for batch in statistics(subject, 64)] == [4, 4, 1]
 
 
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):

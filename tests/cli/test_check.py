@@ -75,3 +75,19 @@ def test_settings_of_checks_reach_their_kinds():
         config_of(5, "0,x", False, 2, {})
     with pytest.raises(InputError, match="no setting 'area'"):
         config_of(5, "0", False, 2, {"n_shown.area": 1})
+
+
+@pytest.mark.parametrize("name, value", [("areas", "abc"), ("n_shown", "abc"), ("n_shown", True), ("parity", 1)])
+def test_a_setting_of_another_kind_is_refused(name, value):
+    from earmark.cli.check import config_of
+    from earmark.errors import InputError
+
+    with pytest.raises(InputError, match=f"{name} is .* by default"):
+        config_of(5, "0", False, 2, {name: value})
+
+
+def test_one_number_stands_for_a_list_and_a_whole_one_for_a_fraction():
+    from earmark.cli.check import config_of
+
+    config = config_of(5, "0", False, 2, {"areas": 0.2, "retraining.clip_s": 2, "stability.shifts_ms": [12.5]})
+    assert (config.areas, config.retraining.clip_s, config.stability.shifts_ms) == ((0.2,), 2, (12.5,))

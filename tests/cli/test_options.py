@@ -7,11 +7,21 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from earmark.cli.datasets import DataOptions, clips_of, groups_of, n_scenes, say_groups, training_clips
+from earmark.cli.datasets import (
+    DataOptions,
+    clips_of,
+    groups_of,
+    n_scenes,
+    say_groups,
+    say_unknown_labels,
+    training_clips,
+)
+from earmark.cli.evaluate import refuse_mixed
 from earmark.cli.explain import named_sounds
 from earmark.cli.fit import own_folds
-from earmark.cli.options import command, with_config
+from earmark.cli.options import command, refuse_other, save_params, with_config
 from earmark.errors import DataError, InputError
+from earmark.types import Clip
 
 
 @dataclass(frozen=True)
@@ -199,3 +209,31 @@ def test_explanations_and_hidden_files_are_not_explained(tmp_path):
     assert list(names_of(root)) == [str(root / "a.wav")]
     with pytest.raises(InputError, match="holds no sound file"):
         names_of(root / "out")
+
+
+def test_a_folder_of_another_command_is_refused_and_an_own_or_new_one_is_not(tmp_path):
+    refuse_other(tmp_path / "new", "check")
+    save_params(tmp_path, "compare", {})
+    refuse_other(tmp_path, "compare")
+    with pytest.raises(InputError, match="holds the results of `earmark compare`"):
+        refuse_other(tmp_path, "check")
+
+
+def test_scores_of_one_mixture_and_of_several_do_not_share_a_folder(tmp_path):
+    (tmp_path / "clean").mkdir()
+    (tmp_path / "clean" / "scores.parquet").touch()
+    refuse_mixed(tmp_path, 1)  # a folder of unrelated scores
+    (tmp_path / "summary.json").touch()
+    refuse_mixed(tmp_path, 2)
+    with pytest.raises(InputError, match="scores of several mixtures"):
+        refuse_mixed(tmp_path, 1)
+    with pytest.raises(InputError, match="scores of one mixture"):
+        refuse_mixed(tmp_path / "clean", 2)
+
+
+def test_labels_that_a_classifier_does_not_have_are_told(capsys):
+    clips = [Clip("a", Path("a.wav"), ("dog",)), Clip("b", Path("b.wav"), ("cow", "dog"))]
+    say_unknown_labels(clips, ["dog", "cow"])
+    assert not capsys.readouterr().err
+    say_unknown_labels(clips, ["dog"])
+    assert "1 of 2 labels of the clips are unknown to the classifier: cow" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """Control maps know the sound and nothing else."""
 
+import json
+
 import pytest
 import torch
 from tests.classifiers import networks
@@ -91,3 +93,15 @@ def test_the_mean_map_of_a_class_knows_its_clips_only(classifier):
     torch.testing.assert_close(values_of(control, nets.noise(4000, rate=8000), "a"), expected, rtol=0, atol=1e-12)
     with pytest.raises(InputError, match="The mean map of 'b' needs clips of it, got none"):
         control.explain(nets.noise(4000, rate=8000), "b")
+
+
+def test_settings_of_a_control_tell_whose_maps_and_which_clips(classifier):
+    clips = [nets.noise(4000, seed=s, rate=8000) for s in (4, 5)]
+    controls = [
+        WrongClass(GradCam(classifier)),
+        WrongClass(Energy(classifier)),
+        WrongClass(Energy(classifier, power=True)),
+    ]
+    controls += [ClassMean(Energy(classifier), {"a": clips[:1]}), ClassMean(Energy(classifier), {"a": clips[1:]})]
+    told = [json.dumps(control._config()) for control in controls]
+    assert len(set(told)) == 5 and told[0] == json.dumps(WrongClass(GradCam(classifier))._config())

@@ -72,6 +72,37 @@ def test_a_map_that_moves_with_the_sound_moves_as_far(lag):
     assert moved_frames(first, first.roll(lag, 2)).tolist() == [lag] * 3
 
 
+def wide(n=12, freq=4, frame=61, seed=0):
+    """Maps that are nowhere zero and change slowly, so that a sum of products is largest where most frames overlap."""
+    steps = torch.randn(n, freq, frame + 20, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return 20 + steps.cumsum(2)
+
+
+@pytest.mark.parametrize(("frame", "most"), [(61, None), (60, None), (61, 9), (7, 50), (1, None)])
+def test_moves_are_those_of_correlations_written_out(frame, most):
+    before = wide(frame=frame)
+    after = before[:, :, 6 : frame + 6] + wide(frame=frame, seed=1)[:, :, :frame]
+    found = moved_frames(before[:, :, :frame], after, most)
+    expected = [twin.moved_frames(x, y, most) for x, y in zip(before[:, :, :frame].numpy(), after.numpy(), strict=True)]
+    assert found.tolist() == expected
+    assert frame < 60 or len(set(expected)) > 1
+
+
+@pytest.mark.parametrize("lag", [-9, -2, 0, 5, 12])
+def test_a_wide_map_moves_as_far_as_its_sound(lag):
+    long = wide(frame=100)
+    before, after = long[:, :, 20:80], long[:, :, 20 - lag : 80 - lag]
+    assert moved_frames(before, after).tolist() == [lag] * 12
+
+
+def test_moves_do_not_depend_on_how_large_values_are():
+    first = wide()[:, :, :60]
+    second = first.roll(3, 2)
+    assert moved_frames(1e-14 * first, second).tolist() == moved_frames(first, second).tolist() == [3] * 12
+    assert moved_frames(first, 1e-14 * second).tolist() == [3] * 12
+    assert moved_frames(first, torch.ones_like(first)).tolist() == moved_frames(0 * first, second).tolist() == [0] * 12
+
+
 def test_decisions_and_confidence():
     before, after = torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     assert same_decision(before, after, "multiclass").tolist() == [1, 0]

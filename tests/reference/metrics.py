@@ -140,3 +140,19 @@ def ssim(x, y):
     top = (2 * mean(x) * mean(y) + 0.01**2) * (2 * both + 0.03**2)
     values = top / ((mean(x) ** 2 + mean(y) ** 2 + 0.01**2) * (var_x + var_y + 0.03**2))
     return values[3:-3, 3:-3].mean()
+
+
+def moved_frames(x, y, most=None):
+    """The lag of the largest correlation of what lies over one another; the smallest of equal ones, 0 if none is."""
+    x, y = (np.maximum(z, 0).sum(0) for z in (x, y))
+    n = len(x)
+    most = n // 2 if most is None else min(most, n // 2)
+    found, best = 0, -np.inf
+    for lag in sorted(range(-most, most + 1), key=lambda lag: (abs(lag), lag)):
+        pairs = [(x[i], y[i + lag]) for i in range(n) if 0 <= i + lag < n]
+        first, second = (np.array(z) - np.mean(z) for z in zip(*pairs, strict=True))
+        spread = np.sqrt((first**2).sum() * (second**2).sum())
+        correlation = (first * second).sum() / spread if spread > 0 else 0.0
+        if correlation > best + 1e-9:
+            found, best = lag, correlation
+    return found

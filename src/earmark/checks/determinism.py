@@ -4,6 +4,7 @@ Between two runs the global random state is another one: what depends on it is n
 seed is the Monte Carlo error of a method, in the measures of the other checks.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,7 +35,8 @@ SMALL = 1e-30
 def check(subject: Subject, config: CheckConfig, progress: Progress | None = None) -> CheckResult:
     """Explains a few clips several times.
 
-    It passes if the same seed gives the same bits twice, and a batch the maps of single clips up to `BATCH_LIMIT`.
+    It passes if the same seed gives the same bits twice, and a batch the maps of single clips up to `BATCH_LIMIT`. A
+    method that fails on all of them is not judged.
     """
     samples, targets = _few(subject)
     seeds = [seed for seed in config.seeds if seed != subject.explainer._seed()] if subject.is_random else []
@@ -51,7 +53,7 @@ def _few(subject: Subject) -> tuple[Samples, list[Target]]:
 def _measured(
     subject: Subject, samples: Samples, targets: list[Target], seeds: list[int], progress: Progress | None
 ) -> dict[str, Any]:
-    done, total = 0, 3 + len(seeds)
+    done, total, before = 0, 3 + len(seeds), Counter(subject.failures)
 
     def step(values: Values) -> Values:
         nonlocal done
@@ -74,7 +76,8 @@ def _measured(
         "seeds": seeds,
         "similarity": joined([similarity(first, other) for other in others]) if others else {},
         "error": torch.cat([apart(other, first) for other in others]).tolist() if others else [],
-        "failures": dict(subject.failures),
+        "failures": dict(subject.failures - before),
+        "silent": not bool(first.any()),
     }
 
 
@@ -90,6 +93,9 @@ def apart(values: Values, known: Values) -> PerClip:
 
 
 def _told(subject: Subject, kept: dict[str, Any], n: int) -> CheckResult:
+    if kept["failures"] and kept.get("silent"):
+        sentence = f"{subject.name} fails on all of {several(n, 'clip')}, so there is nothing to compare."
+        return CheckResult("determinism", None, sentence, about={"n": n, "failures": kept["failures"]})
     worst = max(kept["batch"])
     batch_holds = worst <= BATCH_LIMIT
     passed = kept["same_bits"] and batch_holds

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..classifiers.base import Classifier
@@ -55,16 +56,17 @@ def check(subject: Subject, config: CheckConfig, progress: Progress | None = Non
 
 
 def statistics(subject: Subject, most: int) -> list[Tensor]:
-    """Returns batches of at most so many clips in all, evenly spaced."""
+    """Returns batches of at most so many clips in all, evenly spaced; those of one length are put together again."""
     n = len(subject.scored)
     wanted = {i * n // most for i in range(most)} if n > most else set(range(n))
-    found, place = [], 0
+    by_length: dict[int, list[Tensor]] = {}
+    place = 0
     for clips, samples in subject.batches():
         rows = [i for i in range(len(clips)) if place + i in wanted]
         place += len(clips)
         if rows:
-            found.append(samples[rows])
-    return found
+            by_length.setdefault(samples.shape[1], []).append(samples[rows])
+    return [some for alike in by_length.values() for some in torch.cat(alike).split(subject.batch)]
 
 
 @dataclass

@@ -8,8 +8,8 @@ import typer
 
 from ..errors import InputError
 from ..evaluation.ablation.config import VIEWS, AblationConfig
-from .datasets import DataOptions, listed_clips
-from .options import command, page_is_of, save_params
+from .datasets import DataOptions, listed_clips, say_unknown_labels
+from .options import command, page_is_of, refuse_other, save_params
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def ablate(
     from ..classifiers.load import load_classifier
     from ..store.filling import only_one
 
+    refuse_other(out, "ablate")
     config = AblationConfig(
         views=_parts(views),
         fills=_parts(fills),
@@ -68,6 +69,7 @@ def ablate(
     )
     model = load_classifier(classifier, device=device)
     clips = listed_clips(DataOptions(data, label_column, group_column), folds, limit)
+    say_unknown_labels(clips, model.labels)
     told = _told(data=data, folds=folds, group_column=group_column, limit=limit)
     with only_one(out):
         found = _ablated(model, clips, _parts(explainer), config, out, told)

@@ -10,7 +10,7 @@ import typer
 
 from ..checks import USUAL
 from ..errors import InputError
-from .options import command, page_is_of, save_params, say
+from .options import command, page_is_of, refuse_other, save_params, say
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def check(
     from ..store.filling import only_one
     from .explain import parsed_settings
 
+    refuse_other(out, "check")
     names = checked_names([name.strip() for name in checks.split(",") if name.strip()])
     config = config_of(limit, seeds, parity, batch, parsed_settings(check_settings or []))
     model = load_classifier(classifier, device=device)
@@ -108,7 +109,23 @@ def config_of(limit: int, seeds: str, parity: bool, batch: int, changes: dict[st
 def _changed(config: Any, name: str, value: Any) -> Any:
     from dataclasses import replace
 
-    return replace(config, **{_known(config, name): tuple(value) if isinstance(value, list) else value})
+    default = getattr(config, _known(config, name))
+    if isinstance(default, tuple):
+        value = tuple(value) if isinstance(value, list) else (value,)
+    if not _is_kind(value, default):
+        shown = list(default) if isinstance(default, tuple) else default
+        raise InputError(f"The setting {name} is {shown!r} by default, and {value!r} is of another kind.")
+    return replace(config, **{name: value})
+
+
+def _is_kind(value: Any, default: Any) -> bool:
+    """Says whether a value can stand for a default; where that is `None`, any can."""
+    if isinstance(default, tuple):
+        first = float(default[0]) if type(default[0]) is int else default[0]
+        return all(_is_kind(one, first) for one in value)
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool | None) and isinstance(value, bool)
+    return default is None or isinstance(value, int | float if isinstance(default, float) else type(default))
 
 
 def _known(config: Any, name: str) -> str:

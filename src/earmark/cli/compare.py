@@ -9,7 +9,7 @@ import typer
 
 from ..errors import InputError
 from .explain import named_sounds, parsed_settings
-from .options import command, save_params, say
+from .options import command, refuse_other, save_params, say
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def compare(
     from ..evaluation.compare import compare as run
     from ..store.filling import only_one
 
+    refuse_other(out, "compare")
     places = refused(named_sounds(inputs), area)
     model = load_classifier(classifier, device=device)
     methods = loaded(model, explainers, settings or [])

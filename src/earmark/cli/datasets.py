@@ -143,6 +143,14 @@ def _of_folds(clips: "Sequence[Clip]", folds: tuple[int, ...]) -> "tuple[Clip, .
     return tuple(clip for clip in clips if clip.fold in folds)
 
 
+def say_unknown_labels(clips: "Sequence[Clip]", labels: "Sequence[str]") -> None:
+    """Says on standard error which labels of clips a classifier does not have."""
+    found = {label for clip in clips for label in clip.labels}
+    if unknown := sorted(found - set(labels)):
+        named = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        say(f"{len(unknown)} of {len(found)} labels of the clips are unknown to the classifier: {named}")
+
+
 def listed_clips(options: DataOptions, folds: str | None = None, limit: int | None = None) -> "Sequence[Clip]":
     """Returns clips by id, at most `limit` of them, evenly spaced, and says what a reader should know of them."""
     clips = sorted(clips_of(options, folds), key=lambda clip: clip.id)

@@ -11,8 +11,8 @@ import typer
 
 from ..errors import DataError, InputError
 from ..evaluation.config import EvaluateConfig
-from .datasets import DataOptions, listed_clips
-from .options import command, page_is_of, save_params, say
+from .datasets import DataOptions, listed_clips, say_unknown_labels
+from .options import command, page_is_of, refuse_other, save_params, say
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ def evaluate(
     mixture: Annotated[str, typer.Option(help="What is mixed in: clean, ood, white:6, ...; several by ;")] = "clean",
     areas: Annotated[str, typer.Option(help="Areas of equal masks, in percent of all bins.")] = "1,2,5,10,15,20,30,50",
     reentry: Annotated[str, typer.Option(help="Where masked clips re-enter: waveform, stft, features.")] = "waveform",
-    fill: Annotated[str, typer.Option(help="What stands where a mask keeps nothing.")] = "silence",
+    fill: Annotated[
+        str, typer.Option(help="Where a mask keeps nothing: silence, mean, band_mean, noise, attenuation.")
+    ] = "silence",
     smooth: Annotated[bool, typer.Option(help="Soften the edges of equal masks.")] = False,
     insertion: Annotated[bool, typer.Option(help="Insertion and deletion, 20 steps each.")] = True,
     seeds: Annotated[str, typer.Option(help="Seeds of methods that draw at random.")] = "0,1,2",
@@ -79,6 +81,7 @@ def evaluate(
     from ..data.mixtures import mix
     from ..store.filling import only_one
 
+    refuse_other(out, "evaluate")
     config = EvaluateConfig(
         areas=tuple(dict.fromkeys(area / 100 for area in sorted(_numbers(areas, float, "--areas")))),
         reentry=tuple(_parts(reentry)),  # type: ignore[arg-type]
@@ -93,15 +96,16 @@ def evaluate(
     if model.head.notice:
         say(model.head.notice)
     clips = listed_clips(DataOptions(data, label_column, group_column), folds, limit)
+    say_unknown_labels(clips, model.labels)
     sets = {name: clips if recipe is None else mix(clips, recipe) for name, recipe in _mixtures(mixture).items()}
     told = _told(data, folds, group_column, limit)
     with only_one(out):
+        refuse_mixed(out, len(sets))
         if len(sets) == 1:
             (mixed,) = sets.values()
             scores, summary = _scored(model, mixed, names, config, out, {**told, "mixture": mixture})
             _save_params(out, options)
             return _result(scores, summary, out)
-        refuse_other(out)
         found = _each(model, sets, names, config, out, told)
         _save_params(out, options)
     return found
@@ -183,10 +187,14 @@ def folder_name(mixture: str) -> str:
     return re.sub(r"[^\w.]+", "-", mixture)
 
 
-def refuse_other(out: Path) -> None:
-    """Refuses a folder that holds the scores of one mixture, where several would lie beside them."""
-    if (out / "scores.parquet").exists():
+def refuse_mixed(out: Path, n: int) -> None:
+    """Refuses a folder that holds the scores of one mixture, where `n` would lie beside them, and the other way."""
+    has_one = (out / "scores.parquet").exists()
+    has_several = not has_one and (out / "summary.json").exists() and any(out.glob("*/scores.parquet"))
+    if n > 1 and has_one:
         raise InputError(f"{out} holds the scores of one mixture; name another folder for several with --out.")
+    if n == 1 and has_several:
+        raise InputError(f"{out} holds the scores of several mixtures; name another folder for one with --out.")
 
 
 def _save_params(out: Path, options: dict[str, Any]) -> None:

@@ -87,6 +87,22 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def refuse_other(folder: Path, name: str) -> None:
+    """Refuses a folder that holds what another command wrote, since pages and summaries have the same names.
+
+    Raises
+    ------
+    InputError
+        If its `run.json` is that of another command.
+    """
+    try:
+        other = json.loads((folder / "run.json").read_text(encoding="utf-8"))["command"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if other != name:
+        raise InputError(f"{folder} holds the results of `earmark {other}`; name another folder with --out.")
+
+
 def save_params(folder: Path, name: str, options: dict[str, Any]) -> None:
     """Writes `run.json`, from which `--params` repeats the run."""
     from ..classifiers.card import write_whole

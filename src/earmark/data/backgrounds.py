@@ -33,7 +33,9 @@ def background_recordings(text: str) -> Parts:
         return _sorted(noise_split(found))
     parts = tuple(c for c in found if c.fold in folds), tuple(c for c in found if c.fold not in folds)
     if not parts[0]:
-        raise DataError(f"{text} has no recording of these folds; choose among those it has.")
+        there = sorted({c.fold for c in found if c.fold is not None})
+        have = f"it has {', '.join(map(str, there))}" if there else "its metadata has no folds"
+        raise DataError(f"{text} has no recording of these folds; {have}.")
     return _sorted(parts)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .against import too_few
 from .words import HEADLINES, cell, headline_rows, known, markdown, plain, verdict_lines
 
 Summary = Mapping[str, Any]
@@ -33,7 +34,8 @@ def together(summaries: Mapping[str, Summary]) -> dict[str, Any]:
 
 
 def _about(summary: Summary) -> dict[str, Any]:
-    said = {"verdicts": verdict_lines(summary), "warnings": summary["warnings"]}
+    few = too_few(summary)
+    said = {"verdicts": verdict_lines(summary), "warnings": [*summary["warnings"], *([few] if few else [])]}
     return {"clips": summary["clips"], "decisions": summary["decisions"], **said}
 
 

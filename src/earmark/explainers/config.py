@@ -54,7 +54,7 @@ class Settings:
             near = get_close_matches(unknown[0], known, n=1)
             raise InputError(
                 f"{method or cls.__name__} has no option {', '.join(unknown)}; "
-                f"{f'did you mean {near[0]}? ' if near else ''}Its options are {', '.join(known)}."
+                f"{f'did you mean {near[0]}? Its' if near else 'its'} options are {', '.join(known)}."
             )
         given: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in options.items()

@@ -4,7 +4,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -149,6 +149,9 @@ class WrongClass(Reference):
         """The other explainer's."""
         return self.explainer._cost()
 
+    def _config(self) -> dict[str, Any]:
+        return {**super()._config(), **_of(self.explainer)}
+
 
 class ClassMean(Reference):
     """The mean of another explainer's maps over other clips: is a map about its clip?
@@ -183,12 +186,24 @@ class ClassMean(Reference):
             self._means[key] = torch.stack([evidence.ranking(entry.grid) for evidence in told]).mean(0)
         return self._means[key]
 
+    def _config(self) -> dict[str, Any]:
+        heard = {
+            label: [zlib.crc32(clip.samples.cpu().contiguous().numpy().tobytes()) for clip in clips]
+            for label, clips in self.clips.items()
+        }
+        return {**super()._config(), **_of(self.explainer), "clips": heard}
+
     def _samples(self, label: str, n_samples: int) -> list[Samples]:
         if not self.clips.get(label):
             raise InputError(f"The mean map of {label!r} needs clips of it, got none; add some under this name.")
         rate = self.classifier.sample_rate
         fitted = [clip.mono().resample(rate).fit(n_samples) for clip in self.clips[label]]
         return [self.classifier.prepare(clip) for clip in fitted]
+
+
+def _of(explainer: Reference) -> dict[str, Any]:
+    """Returns whose maps are taken, for the settings of a control around it."""
+    return {"of": explainer.method, "settings": explainer._config()}
 
 
 def _blur(position: Tensor, width: float) -> Float[Tensor, "out in"]:

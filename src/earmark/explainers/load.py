@@ -53,7 +53,7 @@ def load_explainer(name_or_path: str | Path, *, classifier: Classifier, **option
         near = get_close_matches(str(name_or_path), known, n=1, cutoff=0.5)
         raise ModelError(
             f"{str(name_or_path)[:200]!r} is no explainer of {classifier.name}: expected a folder that `earmark fit` "
-            f"wrote, or one of {', '.join(known)} where it is embedded; "
+            f"wrote, or one of {', '.join(known)} ({', '.join(FITTED)} where it is embedded); "
             f"{f'did you mean {near[0]!r}?' if near else 'fit one with `earmark fit apex`.'}"
         )
     return _class(_kind(folder)).load(folder, classifier, **options)

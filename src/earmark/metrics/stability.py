@@ -89,7 +89,8 @@ def moved_frames(before: Values, after: Values, most: int | None = None) -> PerC
     spectrum = torch.fft.rfft(y, 2 * n_frames) * torch.fft.rfft(x, 2 * n_frames).conj()
     products = torch.fft.irfft(spectrum, 2 * n_frames)[:, lags % (2 * n_frames)]
     spread = ((sum_xx - sum_x * sum_x / n) * (sum_yy - sum_y * sum_y / n)).clamp_min(0).sqrt()
-    found = torch.where(spread > TINY * sum_xx.amax(1, keepdim=True), (products - sum_x * sum_y / n) / spread, 0.0)
+    largest = (sum_xx.amax(1, keepdim=True) * sum_yy.amax(1, keepdim=True)).sqrt()
+    found = torch.where(spread > TINY * largest, (products - sum_x * sum_y / n) / spread, 0.0)
     return lags[(found - 1e-9 * lags.abs()).argmax(1)].double()
 
 

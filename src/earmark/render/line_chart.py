@@ -10,6 +10,7 @@ from .charts import DASHES, N_COLORS, color_of, marker, nice_ticks, tick_text
 WIDTH, HEIGHT = 620, 300
 LEFT, RIGHT, TOP = 62, 16, 12
 LONGEST = 20  # characters of a name below the axis
+CROWD = 24  # names that can lie aslant below it; more stand upright
 
 
 def line_chart(chart: Chart) -> Markup:
@@ -38,7 +39,8 @@ class _Frame:
         self.is_scale = len(xs) > 1 and not any(isinstance(x, str) for x in xs)
         longest = max((len(self.name(x)) for x in xs), default=0)
         self.turned = longest * 7 > (WIDTH - LEFT - RIGHT) / max(len(xs), 1)
-        self.room = 46 if not self.turned else 40 + 5 * longest
+        self.upright = len(xs) > CROWD
+        self.room = 46 if not self.turned else 40 + (7 if self.upright else 5) * longest
 
     def name(self, x: str | float) -> str:
         """Returns the text below a place."""
@@ -66,7 +68,8 @@ def _axes(chart: Chart, frame: _Frame, ticks: Sequence[float]) -> Iterator[Marku
     for x in frame.xs:
         at = frame.x(x)
         yield Markup(f'<path class="zero" d="M{at:.1f} {frame.foot}v5"/>')
-        place = f'transform="translate({at + 4:.1f} {frame.foot + 15}) rotate(-32)" class="row"'
+        turn = f"{frame.foot + 10}) rotate(-90" if frame.upright else f"{frame.foot + 15}) rotate(-32"
+        place = f'transform="translate({at + 4:.1f} {turn})" class="row"'
         level = f'x="{at:.1f}" y="{frame.foot + 18}" class="tick"'
         yield Markup(f"<text {place if frame.turned else level}>") + escape(frame.name(x)) + Markup("</text>")
     middle = (LEFT + WIDTH - RIGHT) / 2

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ..errors import InputError
+
 
 @dataclass(frozen=True)
 class LoopConfig:
@@ -13,6 +15,11 @@ class LoopConfig:
     weight_decay: float = 0.02  # decoupled (AdamW)
     warmup: float = 0.1  # share of all steps
     seed: int = 0  # initialization, order, augmentation and dropout
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is at least 1, got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@ import torch
 from tests.checks.retraining import bands
 
 from earmark.checks.config import CheckConfig
-from earmark.checks.retraining.labels import check, shuffle_and_retrain, shuffled, verdict
+from earmark.checks.retraining.labels import Found, check, shuffle_and_retrain, shuffled, verdict
 from earmark.checks.retraining.material import Material
 from earmark.checks.retraining.removal import INTACT, no_maps, read_features, write_features
 from earmark.checks.retraining.trainer import classifier_of
+from earmark.checks.similarity import MEASURES
 from earmark.checks.subject import Subject
 from earmark.testing.toys import band_classifier
 
@@ -57,3 +58,24 @@ def test_shuffling_keeps_the_counts_of_labels():
 def test_without_a_recipe_it_says_what_it_needs():
     told = check(Subject(band_classifier(), "energy", clips=bands.clips(2)), CheckConfig())
     assert told.passed is None and "earmark train classifier" in told.sentence
+
+
+def by_hand(other, unchanged=0.0):
+    """Maps that are alike by .1 after training, and by `other` between clips."""
+    alike = {m: torch.full((1, 6), 0.1, dtype=torch.float64) for m in MEASURES}
+    return Found(
+        {"shuffled": alike, "again": alike},
+        {m: torch.full((6,), other.get(m, 0.5), dtype=torch.float64) for m in MEASURES},
+        {"shuffled": [1.0], "again": [1.0]},
+        {"shuffled": unchanged, "again": 0.0},
+        [f"g{i}" for i in range(6)],
+    )
+
+
+def test_what_is_not_defined_does_not_decide():
+    nan = float("nan")
+    assert verdict(by_hand({"ssim": nan}), "told")[0] is True
+    assert verdict(by_hand({"ssim": nan, "iou_of_top": 0.0}), "told")[0] is False
+    passed, sentence = verdict(by_hand(dict.fromkeys(MEASURES, nan)), "told")
+    assert passed is None and "cannot be judged" in sentence and "nan" not in sentence
+    assert verdict(by_hand(dict.fromkeys(MEASURES, nan), unchanged=1.0), "told")[0] is False

@@ -6,11 +6,11 @@ import pytest
 import torch
 from tests.evaluation.ablation import planted
 
-from earmark.evaluation.ablation.chosen import Chosen, Pick
+from earmark.evaluation.ablation.chosen import Chosen, Pick, chosen, with_view
 from earmark.evaluation.ablation.config import CONTROLS, DRAWN, AblationConfig
 from earmark.evaluation.ablation.controls import Scene, conditions, matched
 from earmark.evaluation.ablation.places import Ground, Place, overlap, shaped
-from earmark.types import seeded
+from earmark.types import Target, seeded
 
 CONFIG = AblationConfig(draws=6)
 
@@ -53,7 +53,7 @@ def test_what_cannot_be_matched_is_told_and_not_dropped(model):
     few = replace(CONFIG, proposals=200, within_db=0.01)
     rows = [one for one in conditions(scene(model, alone), said(), few, "x") if one.condition == "energy-matched"]
     unmatched = [one for one in rows if one.pick is None]
-    assert len(rows) == 6 and len(unmatched) in (0, 6)
+    assert len(rows) == len(unmatched) == 6
     quiet = scene(model, planted.burst(), "frequency")
     lonely = replace(said("frequency", shaped("frequency", 2, None)))
     rows = [one for one in conditions(quiet, lonely, CONFIG, "x") if one.condition == "energy-matched"]
@@ -94,3 +94,32 @@ def test_draws_are_those_of_the_seed_and_the_clip(model):
     for changed in (other, elsewhere):
         both = zip(first, changed, strict=True)
         assert any(a.pick != b.pick for a, b in both if a.condition in DRAWN)
+
+
+VIEWS = ("square", "time", "frequency", "time-frequency")
+
+
+def asked(model, cells, view="square"):
+    """What APEX says of a clip whose map is `cells [channel, freq, frame]`."""
+    tapped = model.tap(planted.two_bursts()[None].double())
+    apex = with_view(planted.apex(model), view)
+    return chosen(apex, replace(tapped, map=cells[None].to(tapped.map)), 0, Target(0, "band 0"))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_map_without_places_has_the_first_region_of_its_view(model, view):
+    told = asked(model, torch.ones(model.tap(planted.two_bursts()[None].double()).map.shape[1:]), view)
+    first = scene(model, planted.two_bursts(), view).places[0]
+    assert told.top.place == told.least.place == told.identity.place == first and told.others == ()
+    rows = list(conditions(scene(model, planted.two_bursts(), view), told, CONFIG, "x"))
+    assert {one.failed for one in rows if one.condition == "other-channel"} == {"no other channel with a place"}
+
+
+def test_another_channel_is_not_the_one_that_stands_for_a_top_channel_without_a_place(model):
+    shape = model.tap(planted.two_bursts()[None].double()).map.shape[1:]
+    cells = 0.1 + torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    cells[planted.CELL[0]] = 1.0  # the top channel is the same everywhere
+    told = asked(model, cells)
+    assert told.top.channel != planted.CELL[0]
+    left = set(range(shape[0])) - {planted.CELL[0], told.top.channel}
+    assert {pick.channel for pick in told.others} == left

@@ -6,6 +6,7 @@ two different clips (Adebayo et al., 2018, "Sanity Checks for Saliency Maps"). A
 labels stands beside: it shows how much of a change is the new start's.
 """
 
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -136,15 +137,19 @@ def shuffled(truth: Truth, seed: int) -> Truth:
     return truth[torch.randperm(len(truth), generator=seeded(seed, 17))]
 
 
-def verdict(found: Found, name: str, decides: str = "all") -> tuple[bool, str]:
+def verdict(found: Found, name: str, decides: str = "all") -> tuple[bool | None, str]:
     """Returns whether a method passes, and the sentence that says by what.
 
     It passes if the similarity to maps around a network that learned shuffled labels is not above that of two clips'
     maps within its interval, by the measure that decides or by all of a map as it is used. It fails if no map changed
-    at all.
+    at all. It is not judged where no two clips can be compared, since each has a length of its own.
     """
-    measure = decides if decides != "all" else max(AS_USED, key=lambda name: found.above("shuffled", name).low)
+    defined = [measure for measure in AS_USED if not math.isnan(found.above("shuffled", measure).low)]
+    surest = max(defined, key=lambda measure: found.above("shuffled", measure).low, default=AS_USED[0])
+    measure = decides if decides != "all" else surest
     above, stuck = found.above("shuffled", measure), found.unchanged["shuffled"] == 1
+    if math.isnan(above.low) and not stuck:
+        return None, f"Maps of {name} cannot be judged: {MEASURES[measure]} of two clips' maps is not defined."
     passed = above.low <= 0 and not stuck
     fitted = sum(found.fitted["shuffled"]) / len(found.fitted["shuffled"])
     word = "as unlike as" if passed else "more alike than"

@@ -11,7 +11,7 @@ from ...classifiers.base import Tapped
 from ...explainers.apex.explainer import Apex, _Basis
 from ...explainers.apex.views import WHOLE
 from ...types import Target, View
-from .places import Place, shaped
+from .places import Place, everywhere, shaped
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,21 @@ def chosen(apex: Apex, tapped: Tapped, clip: int, target: Target) -> Chosen:
     order, picks = _ranked(apex, apex._basis, raw, maps, target)
     own = _Basis(apex._identity, apex._identity, apex.bank)  # contributions and places do not read the bank
     first, identity = _ranked(apex, own, raw, maps, target)
-    others = [pick for channel, pick in picks.items() if channel != order[0] and pick is not None]
+    view = apex.config.view
+    top = _known(picks, order, view)
+    others = [pick for channel, pick in picks.items() if channel != top.channel and pick is not None]
     return Chosen(
-        top=_known(picks, order),
-        least=_known(picks, order[::-1]),
+        top=top,
+        least=_known(picks, order[::-1], view),
         others=tuple(others),
-        identity=_known(identity, first),
+        identity=_known(identity, first, view),
     )
 
 
-def _known(picks: dict[int, Pick | None], order: Sequence[int]) -> Pick:
-    """Returns the first channel that has a place; where none has, the first cell stands for all."""
+def _known(picks: dict[int, Pick | None], order: Sequence[int], view: View) -> Pick:
+    """Returns the first channel that has a place; where none has, the region at the first cell stands for all."""
     found = next((pick for channel in order if (pick := picks[channel]) is not None), None)
-    return found or Pick(order[0], Place(0, 0))
+    return found or Pick(order[0], everywhere(view, (1, 1))[0])
 
 
 def _ranked(
