@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..metrics.intervals import Interval, bootstrap, paired_difference
+from ..metrics.intervals import LEVEL, Interval, bootstrap, least_p, paired_difference
 from .moved import Row, slope
 from .results import Cell, Chart, CheckResult, Line, Table
 from .stability import OTHER_CLIP, OTHER_SEED
@@ -132,8 +132,8 @@ def verdict(numbers: Mapping[str, Interval]) -> tuple[bool | None, str]:
         f"those of two clips of one label by {spread(numbers['other'])}; "
         f"for each second that the sound moves, the map moves by {spread(moves)} s."
     )
-    if min(above.n_clusters, moves.n_clusters) < 2:
-        return None, f"{told} There are too few clips or no shifts to judge by."
+    if least_p(min(above.n_clusters, moves.n_clusters)) >= LEVEL:
+        return None, f"{told} There are too few recordings or no shifts to judge by."
     stays, follows = above.low > 0, moves.low > FOLLOWS
     if stays and follows:
         return True, f"{told} It stays itself and moves with its sound, which says nothing of its being right."

@@ -6,11 +6,10 @@ from typing import Any
 
 import torch
 
-from ..metrics.intervals import holm, paired_difference
+from ..metrics.intervals import LEVEL, holm, least_p, paired_difference
 
 CONTROLS = ("energy", "random")  # what a method has to beat, by the names of methods
 TRIVIAL = ("all-ones", "all-zeros")  # rows that mark the ends of the scale; nothing is asked of them
-LEVEL = 0.05
 
 Values = Mapping[tuple[str, str, str, int], float]  # by group, clip, target and seed
 
@@ -47,19 +46,6 @@ def _rows(means: Mapping[str, Mapping[Any, float]], control: str, others: Sequen
         {"explainer": n, **row, "p_holm": corrected.get(i)}
         for i, (n, row) in enumerate(zip(others, found, strict=True))
     ]
-
-
-def least_p(n_clusters: int) -> float:
-    """Returns the least p-value that a difference over so many recordings can have: that of a sign test.
-
-    A bootstrap over two or three recordings knows nothing else than these, and would call every difference sure.
-
-    Examples
-    --------
-    >>> least_p(3), least_p(6)
-    (0.25, 0.03125)
-    """
-    return 2.0 ** (1 - n_clusters)
 
 
 def _by_clip(found: Values) -> dict[tuple[str, str, str], float]:

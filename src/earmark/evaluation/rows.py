@@ -265,7 +265,9 @@ def _localized(batch: Batch, maps: Maps) -> Columns:
     energy = _metric("energy_inside")(mask_of(maps.gains, "native").gain, batch.truth, batch.power)
     says_nothing = (flags & (MapFlag.ZERO | MapFlag.NOT_FINITE)).bool()
     area = batch.truth.double().mean((1, 2))
-    told = {name: torch.where(says_nothing & ~v.isnan(), 0.0, v.double()) for name, v in found.items()}
+    chance = {"localization_auc": area.new_full((), 0.5), "localization_precision": area}
+    nothing = {name: chance.get(name, area.new_zeros(())) for name in found}
+    told = {name: torch.where(says_nothing & ~v.isnan(), nothing[name], v.double()) for name, v in found.items()}
     return {**told, "energy_inside": energy, "truth_area": area, "map_flags": flags}
 
 

@@ -19,6 +19,7 @@ from ..types import seeded
 
 PerClip = Float[Tensor, " row"]
 N_RESAMPLES = 2000
+LEVEL = 0.05  # of a p-value that counts
 
 
 @dataclass(frozen=True)
@@ -150,3 +151,16 @@ def _p_value(means: Tensor) -> float:
     means = means[~means.isnan()]
     tail = 1 + min(int((means <= 0).sum()), int((means >= 0).sum()))
     return min(1.0, 2 * tail / (len(means) + 1))
+
+
+def least_p(n_clusters: int) -> float:
+    """Returns the least p-value that a difference over so many recordings can have: that of a sign test.
+
+    A bootstrap over two or three recordings knows nothing else than these, and would call every difference sure.
+
+    Examples
+    --------
+    >>> least_p(3), least_p(6)
+    (0.25, 0.03125)
+    """
+    return 2.0 ** (1 - n_clusters)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...metrics.intervals import Interval, bootstrap, holm, paired_difference
+from ...metrics.intervals import Interval, bootstrap, holm, least_p, paired_difference
 from ...metrics.matched import area_under
 from ..results import Cell, Chart, Line, Point, Table
 from .config import RetrainingConfig
@@ -116,7 +116,7 @@ def title_of(mode: str, fill: str) -> str:
 def _table(results: Results, mode: str, fill: str) -> Table:
     methods = list(results.methods)
     gaps = {name: results.against(name, mode, fill) for name in methods if name != CONTROL}
-    corrected = dict(zip(gaps, holm([gap.p for gap in gaps.values()]), strict=True))
+    corrected = dict(zip(gaps, holm([max(gap.p, least_p(gap.n_clusters)) for gap in gaps.values()]), strict=True))
     rows: list[tuple[Cell, ...]] = []
     for name in methods:
         curve = results.curve(name, mode, fill)

@@ -142,7 +142,8 @@ def verdict(found: Found, name: str, decides: str = "all") -> tuple[bool | None,
 
     It passes if the similarity to maps around a network that learned shuffled labels is not above that of two clips'
     maps within its interval, by the measure that decides or by all of a map as it is used. It fails if no map changed
-    at all. It is not judged where no two clips can be compared, since each has a length of its own.
+    at all. It is not judged where no two clips can be compared, since each has a length of its own, nor where the
+    network could not learn the shuffled labels.
     """
     defined = [measure for measure in AS_USED if not math.isnan(found.above("shuffled", measure).low)]
     surest = max(defined, key=lambda measure: found.above("shuffled", measure).low, default=AS_USED[0])
@@ -161,7 +162,8 @@ def verdict(found: Found, name: str, decides: str = "all") -> tuple[bool | None,
     if stuck:
         sentence = f"Maps of {name} do not change at all when the network is trained on shuffled labels."
     heart = "learned the shuffled labels by heart" if fitted >= MEMORIZED else "could not learn the shuffled labels"
-    return passed, f"{sentence} The network {heart} (accuracy on them {fitted:.3f})."
+    judged = passed if fitted >= MEMORIZED or not passed else None  # maps may differ for having learned nothing
+    return judged, f"{sentence} The network {heart} (accuracy on them {fitted:.3f})."
 
 
 def table_of(found: Found) -> Table:

@@ -16,6 +16,7 @@ from typing import Any
 from ...classifiers.base import Classifier
 from ...explainers.base import Explainer
 from ...explainers.load import load_explainer
+from ...metrics.intervals import LEVEL, least_p
 from ..config import CheckConfig
 from ..memory import Memory
 from ..results import CheckResult, Progress
@@ -112,6 +113,8 @@ def verdict(results: Results, name: str) -> tuple[bool | None, str]:
         f"{what} what {name} marks and retraining {said_so} at random (mean accuracy between the curves, more is "
         f"better: {told}; intact {whole:.3f}, the commonest label {results.chance:.3f})."
     )
+    if any(least_p(gap.n_clusters) >= LEVEL for gap in gaps.values()):
+        return None, f"{sentence} There are too few recordings to judge by.{_leak(results, name)}"
     return passed, sentence + _leak(results, name)
 
 

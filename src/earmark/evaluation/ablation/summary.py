@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 
-from ...metrics.intervals import N_RESAMPLES, bootstrap, holm, paired_difference
+from ...metrics.intervals import N_RESAMPLES, bootstrap, holm, least_p, paired_difference
 from ...types import seeded
-from ..against import least_p
 from ..summary import told
 from .classification import classified
 from .config import CONTROLS, NONE, REGION

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..against import difference, least_p
+from ...metrics.intervals import least_p
+from ..against import difference
 from ..words import cell, number
 from .config import CONTROLS, REGION
 from .summary import HEADLINE
