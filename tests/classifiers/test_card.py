@@ -62,7 +62,7 @@ def test_a_card_says_what_was_mixed_in(folder):
     write_card(folder, {**SUMMARY, "background": background}, options)
     card = (folder / "README.md").read_text()
     assert "| background | 26 recordings of rain at 0 dB SNR in 80 % of the clips" in card
-    assert "6 others were not heard" in card and "folds 1,2,3, from the weights of first |" in card
+    assert "not heard: 6 others" in card and "folds 1,2,3, from the weights of first |" in card
     assert "--background DATA/rain --background-share 0.8" in card and "--start first" in card
     assert "/home/someone" not in card
 

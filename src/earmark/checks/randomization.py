@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from ..classifiers.base import Classifier
-from ..errors import DataError
 from ..explainers import FITTED
 from ..explainers.base import Explainer
 from .compared import Compared, Rows
@@ -38,13 +37,12 @@ def check(subject: Subject, config: CheckConfig, progress: Progress | None = Non
 
     Raises
     ------
-    DataError
-        If there are fewer than two clips.
     ModelError
         If nothing can be re-drawn.
     """
     if len(subject.scored) < LEAST_CLIPS:
-        raise DataError(f"Randomization compares clips with one another, and there is {len(subject.scored)}; add more.")
+        sentence = f"Randomization compares clips with one another, and there is {len(subject.scored)}: add more."
+        return CheckResult("randomization", None, sentence)
     batches = statistics(subject, config.n_statistics)
     redraw = Redraw(subject.classifier, batches, most=config.most_layers, parity=config.parity)
     run = _Run(subject, config, redraw)

@@ -116,7 +116,7 @@ def _background_row(background: dict[str, Any] | None) -> str:
     share = "" if background["share"] == 1 else f" in {100 * background['share']:g} % of the clips"
     return (
         f"\n| background | {background['heard']} recordings of {background['name']} at {background['snr_db']:g} dB "
-        f"SNR{share}, also where the epoch was chosen; {background['held_out']} others were not heard |"
+        f"SNR{share}, also where the epoch was chosen; not heard: {background['held_out']} others |"
     )
 
 

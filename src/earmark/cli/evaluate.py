@@ -242,7 +242,7 @@ def _mixtures(text: str) -> "dict[str, Recipe | None]":
     from ..data.recipes import parse_mixture
 
     found: list[tuple[str, Recipe | None]] = []
-    for part in (part.strip() for part in text.split(";")):
+    for part in (part.strip() for part in text.split(";") if part.strip()):
         found += [(CLEAN, None)] if part == CLEAN else [(recipe.name, recipe) for recipe in parse_mixture(part)]
     if twice := sorted({name for name, _ in found if [other for other, _ in found].count(name) > 1}):
         raise DataError(f"Mixtures are told apart by kind and level, and {twice[0]} is there twice; name each once.")

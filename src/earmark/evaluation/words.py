@@ -63,7 +63,7 @@ def reading(summary: Mapping[str, Any]) -> list[str]:
 def verdict_lines(summary: Mapping[str, Any]) -> list[str]:
     """Returns a sentence for each explainer about the controls."""
     found = [verdict["sentence"] for verdict in verdicts(summary)]
-    nothing = "No explainer was compared with energy or random at equal area: name both, and at least two areas."
+    nothing = "No explainer was compared with energy or random at equal area: name them too, and two areas or more."
     return found or [nothing]
 
 
