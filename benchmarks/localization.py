@@ -25,6 +25,7 @@ from tables import markdown, put
 import earmark as em
 from earmark.classifiers.fit import fit_classifier
 from earmark.data.mixtures import mix
+from earmark.data.recipes import recipe
 from earmark.data.scenes import render
 from earmark.evaluation.batches import Batch
 from earmark.evaluation.rows import maps_of
@@ -162,7 +163,7 @@ def detector() -> Path:
         calls = windows(0, TRAIN_TO_S, 0.25, "first part"), windows(TRAIN_TO_S, CHOOSE_TO_S, 0.25, "second part")
         sets = []
         for some, noise in zip(calls, noises, strict=True):
-            noisy = [c for db in (12, 6, 0) for c in mix(some, f"scene:{db}", noise, seed=db)]
+            noisy = [c for db in (12, 6, 0) for c in mix(some, recipe("scene", db), noise, seed=db)]
             sets.append([*some, *noisy, *noise])
         loop = LoopConfig(epochs=20, batch_size=16)
         print(fit_classifier(*sets, folder, task="multilabel", clip_s=WINDOW_S, loop=loop))
