@@ -22,6 +22,7 @@ from earmark.checks.subject import Subject
 
 SHOWN = ("ssim", "rank_correlation", "iou_of_top")
 KINDS = ("shuffled labels", "two clips", "true labels again")
+WORDS = {True: "yes", False: "no", None: "not judged"}
 HEADER = ["method", "passes", *(f"{kind}: {MEASURES[name]}" for kind in KINDS for name in SHOWN)]
 
 
@@ -30,7 +31,7 @@ def row_of(name, found):
     cells = [said(found.mean("shuffled", measure)) for measure in SHOWN]
     cells += [said(found.to_other(measure)) for measure in SHOWN]
     cells += [said(found.mean("again", measure)) for measure in SHOWN]
-    return [name, "yes" if verdict(found, name)[0] else "no", *cells]
+    return [name, WORDS[verdict(found, name)[0]], *cells]
 
 
 def main() -> None:
@@ -53,7 +54,8 @@ def main() -> None:
     text = f"{options.seeds} networks each, {options.epochs} epochs, no augmentation; accuracy on the labels that they "
     text += f"learned: shuffled {fitted['shuffled']}, true {fitted['again']}; the intact network's on fold 5: "
     text += f"{accuracy:.4f}.\n\n{markdown(HEADER, rows)}"
-    put("label_randomization", f"python benchmarks/label_randomization.py --epochs {options.epochs}", text)
+    command = f"python benchmarks/label_randomization.py --methods {options.methods} --seeds {options.seeds}"
+    put("label_randomization", f"{command} --epochs {options.epochs}", text)
 
 
 if __name__ == "__main__":

@@ -130,6 +130,8 @@ def windows(start_s: float, end_s: float, step_s: float, group: str) -> list:
     rate = recording.sample_rate
     for first_s in np.arange(start_s, end_s - WINDOW_S + 1e-6, step_s):
         last_s = first_s + WINDOW_S
+        if last_s > recording.duration_s:
+            break  # the recording ends before 20 s
         inside = [
             replace(box, start_s=max(box.start_s, first_s) - first_s, end_s=min(box.end_s, last_s) - first_s)
             for box in boxes()
@@ -178,7 +180,7 @@ def spinetail() -> None:
     print(f"{len(heard)} of {len(test)} windows heard")
     fit_on = windows(0, CHOOSE_TO_S, 0.25, "fit") + backgrounds(slice(0, 32))
     apex = em.fit_apex(classifier, fit_on, view="time-frequency")
-    save("spinetail", rows_of(classifier, heard, entrants(classifier, True, apex), {"box": lambda batch: batch.truth}))
+    save("spinetail", rows_of(classifier, heard, entrants(classifier, False, apex), {"box": lambda batch: batch.truth}))
 
 
 # -- tables ---------------------------------------------------------------------------------------------------------
