@@ -14,7 +14,10 @@ def blocks(path):
     return re.findall(r"```python\n(.*?)```", (ROOT / path).read_text(), re.S)
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/how-to/wrap-a-model.md", "docs/how-to/add-an-explainer.md"])
+HOW_TO = [f"docs/how-to/{name}.md" for name in ("wrap-a-model", "add-an-explainer", "train-a-model")]
+
+
+@pytest.mark.parametrize("path", ["README.md", *HOW_TO])
 def test_python_blocks_run(path, tmp_path, monkeypatch, capsys):
     em.scenes(1, 5)[0].source().save(tmp_path / "yard.wav")
     monkeypatch.chdir(tmp_path)

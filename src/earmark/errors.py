@@ -32,6 +32,10 @@ class ModelError(InputError):
     """Says that a classifier, or a part of it, does not do what its description promises."""
 
 
+class TrainingError(InputError):
+    """Says that a training cannot begin or go on."""
+
+
 class TargetError(InputError):
     """Says that a label or score function does not exist for this classifier or explainer."""
 

@@ -218,7 +218,7 @@ def test_without_a_background_nothing_is_drawn_for_one(tmp_path):
     recipe = fit_module._Recipe("multiclass", 0.5, LoopConfig(), AugmentConfig(), LogMel(FRONT_END), None, None)
     samples, labels = torch.rand(4, 4000), torch.eye(2)[[0, 1, 0, 1]]
     used, plain = (torch.Generator().manual_seed(0) for _ in range(2))
-    fit_module._loss(SmallCnn(SmallCnnConfig(16, 2, (4, 6))), (samples, labels), recipe, used)
+    fit_module._prepared((samples, labels), recipe, used)
     features = recipe.features(augment_samples(samples, recipe.augmentation, plain))
     augment_features(features, labels, recipe.augmentation, plain)
     assert torch.equal(used.get_state(), plain.get_state())

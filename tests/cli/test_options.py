@@ -1,5 +1,6 @@
 """Options from configuration dataclasses, and what `--data` and `--folds` mean."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,12 @@ class Numbers:
     seed: int = 7  # of the draws
 
 
+@dataclass(frozen=True)
+class MoreNumbers(Numbers):
+    steps: int = 9  # other steps
+    depth: int = 2  # how deep
+
+
 def app_of(function):
     app = typer.Typer()
     app.command()(function)
@@ -51,6 +58,22 @@ def work(*, name: str = "x", numbers: Numbers):
 
 def call(*arguments):
     return CliRunner().invoke(app_of(work), list(arguments))
+
+
+def test_fields_of_a_base_class_are_options_too():
+    @command
+    @with_config("numbers", MoreNumbers)
+    def more(*, numbers: MoreNumbers):
+        """Does more."""
+        return vars(numbers)
+
+    runner, app = CliRunner(), app_of(more)
+    text = runner.invoke(app, ["--help"]).output
+    for words in ("--rate", "how fast", "--no-loud", "--steps", "other steps", "how deep"):
+        assert words in text
+    assert "how many steps" not in text
+    done = runner.invoke(app, ["--rate", "2", "--depth", "5", "--json"])
+    assert json.loads(done.stdout) == {"steps": 9, "rate": 2.0, "loud": True, "seed": 7, "depth": 5}
 
 
 def test_every_field_is_an_option_with_its_comment_as_help():

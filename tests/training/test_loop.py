@@ -1,11 +1,14 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors import safe_open
+from tests.reference import training as plain
+from tests.training import jobs
 from torch import nn
 
-from earmark.errors import MismatchError
+from earmark.errors import InputError, MismatchError
 from earmark.training.config import LoopConfig
 from earmark.training.loop import seeded_globals, train
 
@@ -26,9 +29,11 @@ class Job:
         self.orders.append(torch.randperm(12, generator=generator).tolist())
         return self.x.new_tensor(range(12)).long()[torch.randperm(12, generator=generator)].split(4)
 
-    def loss(self, rows, generator):
-        noise = 0.01 * torch.randn(len(rows), 1, generator=generator)
-        return (self.module(self.x[rows]) - self.y[rows] + noise).square().mean()
+    def prepare(self, rows, generator):
+        return self.x[rows], self.y[rows] - 0.01 * torch.randn(len(rows), 1, generator=generator)
+
+    def loss(self, batch):
+        return (self.module(batch[0]) - batch[1]).square().mean()
 
     def validate(self):
         assert not self.module.training
@@ -36,7 +41,8 @@ class Job:
         return {"score": self.scores[len(self.snapshots) - 1]}
 
     def run(self, folder, config=CONFIG, **options):
-        return train(self.module, self.batches, self.loss, self.validate, config, n_steps=3, folder=folder, **options)
+        options |= {"n_steps": 3, "folder": folder, "prepare": self.prepare}
+        return train(self.module, self.batches, self.loss, self.validate, config, **options)
 
 
 def test_the_best_epoch_is_kept(tmp_path):
@@ -166,3 +172,71 @@ def test_checkpoints_are_whole_or_absent(tmp_path):
     assert {name.split(".")[0] for name in names} == {"model", "best", "optimizer"}
     (tmp_path / ".checkpoint.part").write_bytes(b"half")
     assert len(Job(scores=()).run(tmp_path)) == 3
+
+
+# Against the plain twin, bit for bit ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "config",
+    [LoopConfig(3, 4), LoopConfig(2, 4, 0.1, 0.0, 0.0, seed=3), LoopConfig(4, 4, 0.02, 0.1, 0.5, seed=2**40)],
+    ids=lambda config: f"seed-{config.seed}",
+)
+@pytest.mark.parametrize("kind", [jobs.Job, jobs.LazyJob])
+def test_on_one_process_every_bit_is_that_of_the_plain_loop(tmp_path, config, kind):
+    scores = (1.0, 3.0, 3.0, 2.0)
+    ours, theirs = (kind(scores, config) for _ in range(2))
+    history = ours.run(tmp_path)
+    expected = plain.train(
+        theirs.module, theirs.batches, theirs.prepare, lambda b: theirs.loss(b)[0], theirs.validate, config, 3
+    )
+    assert jobs.same(jobs.weights(ours), jobs.weights(theirs))
+    assert [{name: row[name] for name in ("loss", "score")} for row in history] == expected
+
+
+# Terms, patience ---------------------------------------------------------------------------------
+
+
+def test_terms_are_told_and_averaged_beside_the_loss(tmp_path):
+    job, seen = jobs.Job(), []
+    job.loss = lambda batch: ((loss := job.module(batch[0]).square().mean()), {"twice": 2 * loss, "one": loss / loss})
+    history = job.run(tmp_path, progress=lambda _done, _all, values: seen.append(values))
+    for row, last in zip(history, seen[2::3], strict=True):  # what is shown is the mean over the epoch so far
+        assert list(row) == ["epoch", "loss", "twice", "one", "score", "seconds"]
+        assert row["twice"] == pytest.approx(2 * row["loss"])
+        assert last == {name: row[name] for name in ("loss", "twice", "one")}
+        assert row["one"] == 1.0
+
+
+PATIENT = LoopConfig(9, 4, learning_rate=0.05, patience=2)
+
+
+def test_patience_ends_a_training_and_the_best_epoch_is_kept(tmp_path):
+    seen = []
+    job = jobs.Job((1.0, 2.0, 2.0, 1.0, 5.0), PATIENT)  # an equal score is not a better one
+    history = job.run(tmp_path, progress=lambda done, all_steps, _: seen.append((done, all_steps)))
+    assert [row["score"] for row in history] == [1.0, 2.0, 2.0, 1.0]
+    assert [row.get("stopped") for row in history] == [None, None, None, 1.0]
+    assert seen == [*((i, 27) for i in range(1, 13)), (12, 12)]
+    kept = jobs.Job((1.0, 2.0, 3.0), LoopConfig(9, 4, learning_rate=0.05), lambda: 1 / 0, 10)
+    with pytest.raises(ZeroDivisionError):
+        kept.run(tmp_path / "other")
+    assert torch.equal(job.module[0].weight, kept.module[0].weight)  # the third epoch, by the schedule of all nine
+
+
+def test_patience_is_remembered(tmp_path):
+    scores = (2.0, 1.0, 0.0, 9.0)
+    with pytest.raises(ZeroDivisionError):
+        jobs.Job(scores, PATIENT, lambda: 1 / 0, 8).run(tmp_path)
+    assert len(jobs.Job(scores[2:], PATIENT).run(tmp_path)) == 3
+    again = jobs.Job((), PATIENT)
+    assert len(again.run(tmp_path)) == 3 and again.n_losses == 0
+
+
+@pytest.mark.parametrize(
+    "changes", [{"epochs": 0}, {"accumulation": 0}, {"patience": -1}, {"precision": "half"}, {"checkpoint_s": -1.0}]
+)
+def test_settings_out_of_their_range_are_refused(changes):
+    settings = SimpleNamespace(**{**vars(LoopConfig()), **changes})  # types are checked first, in tests alone
+    with pytest.raises(InputError, match=next(iter(changes))):
+        LoopConfig.__post_init__(settings)

@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,15 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from ..data.backgrounds import background_name, background_recordings
-from ..errors import DataError, MismatchError
+from ..errors import MismatchError
 from ..training import augment, scores
 from ..training.backgrounds import Background, decode_background
 from ..training.config import AugmentConfig, BackgroundConfig, LoopConfig
 from ..training.loop import Progress, seeded_globals, train
+from ..training.parallel import device_of, process_index
 from ..types import Clip, Task, seeded
 from .card import write_whole
+from .clips import check_heard, check_labels, check_parts
 from .decoded import TrainingSet, clips_sha256, decode
 from .front_ends import LogMel, LogMelConfig, front_end_from_dict
 from .small import SmallCnn, SmallCnnConfig
@@ -76,6 +77,7 @@ def fit_classifier(
     start: Path | None = None,
     progress: Progress | None = None,
     resume_dir: Path | None = None,
+    log_folder: Path | None = None,
 ) -> dict[str, Any]:
     """Trains on `training`, chooses the epoch by `selection`, and writes `config.json` and `model.safetensors`.
 
@@ -98,8 +100,10 @@ def fit_classifier(
         A trained folder whose weights are the first ones, in place of random ones; its labels, front end and widths
         must be those asked for.
     resume_dir
-        Where decoded clips lie meanwhile, and a checkpoint of each epoch, from which a training that was killed goes
-        on to the same result; who names it removes it. By default `folder`, without what is removed at the end.
+        Where decoded clips lie meanwhile, and a checkpoint, from which a training that was killed goes on to the same
+        result; who names it removes it. By default `folder`, without what is removed at the end.
+    log_folder
+        Where TensorBoard's logs go, if it is installed; none by default.
 
     Returns
     -------
@@ -115,31 +119,33 @@ def fit_classifier(
         If the checkpoint belongs to a training on other sounds or with other settings, or `start` does not fit.
     """
     loop, augmentation = loop or LoopConfig(), augmentation or AugmentConfig()
-    _check_parts(training, selection)
-    _check_labels([*training, *selection], task)
+    check_parts(training, selection)
+    check_labels([*training, *selection], task)
     labels = tuple(sorted({label for clip in training for label in clip.labels}))
     features = LogMel(front_end)
     first = None if start is None else _first_weights(start, labels, features, channels)
     folder.mkdir(parents=True, exist_ok=True)
     working = resume_dir or folder
-    temporary = [working / f".decoded-{name}.safetensors" for name in ("training", "selection", "background")]
+    mine = f"-{process_index()}" if process_index() else ""
+    temporary = [working / f".decoded-{name}{mine}.safetensors" for name in ("training", "selection", "background")]
     try:
         fit_set = decode(training, labels, features.sample_rate, clip_s, temporary[0])
         choose_set = decode(selection, labels, features.sample_rate, clip_s, temporary[1])
-        _check_heard(fit_set, labels)
+        check_heard(fit_set, labels)
         noise, about = _background(background, features.sample_rate, temporary[2])
         loop = replace(loop, batch_size=min(loop.batch_size, len(fit_set.clips)))
         if noise:
             _mix_in(choose_set, noise, loop)
         recipe = _Recipe(task, clip_s, loop, augmentation, features, channels, noise, first)
-        module, history = _trained(fit_set, choose_set, working, recipe, len(labels), progress)
+        module, history = _trained((fit_set, choose_set), (working, log_folder), recipe, len(labels), progress)
     finally:
         for path in temporary:
             path.unlink(missing_ok=True)
     made = {"loop": asdict(loop), "augmentation": asdict(augmentation), **about}
-    save_small(folder, module, features, labels, task, made)
-    if resume_dir is None:
-        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    if process_index() == 0:
+        save_small(folder, module, features, labels, task, made)
+        if resume_dir is None:
+            (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     best = max(history, key=lambda row: (row["score"], row["epoch"]))
     summary = {"labels": labels, "epoch": best["epoch"], "score": best["score"], "history": history}
     skipped = {**fit_set.skipped, **choose_set.skipped, **(noise.skipped if noise else {})}
@@ -184,14 +190,14 @@ def _mix_in(data: TrainingSet, noise: Background, loop: LoopConfig) -> None:
 
 
 def _trained(
-    fit_set: TrainingSet,
-    choose_set: TrainingSet,
-    folder: Path,
+    parts: tuple[TrainingSet, TrainingSet],
+    folders: tuple[Path, Path | None],
     recipe: _Recipe,
     n_labels: int,
     progress: Progress | None,
 ) -> tuple[SmallCnn, list[dict[str, float]]]:
     """Returns a network trained on decoded clips, and what each epoch came to; see `fit_classifier`."""
+    fit_set, choose_set = parts
     loop, features = recipe.loop, recipe.features
     size = SmallCnnConfig(features.config.n_mels, n_labels)
     size = replace(size, channels=recipe.channels or size.channels)
@@ -202,12 +208,15 @@ def _trained(
     history = train(
         module,
         lambda _epoch, generator: _shuffled(fit_set, loop.batch_size, generator),
-        lambda batch, generator: _loss(module, batch, recipe, generator),
+        lambda batch: _loss(module, batch, recipe.task),
         lambda: _validate(module, features, choose_set, recipe.task),
         loop,
         n_steps=len(fit_set.clips) // loop.batch_size,
-        folder=folder,
+        folder=folders[0],
+        prepare=lambda batch, generator: _prepared(batch, recipe, generator),
+        beside=(),
         progress=progress,
+        log_folder=folders[1],
         settings={"clips": [clips_sha256(fit_set), clips_sha256(choose_set)], **recipe.settings()},
     )
     return module, history
@@ -276,73 +285,30 @@ def _shuffled(data: TrainingSet, batch_size: int, generator: Generator) -> Itera
         yield data.batch(order[start : start + batch_size])
 
 
-def _loss(module: SmallCnn, batch: tuple[Tensor, Tensor], recipe: _Recipe, generator: Generator) -> Tensor:
+def _prepared(batch: tuple[Tensor, Tensor], recipe: _Recipe, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Returns augmented features and labels of samples and labels."""
     samples, labels = batch
-    with torch.no_grad():
-        if recipe.background:
-            samples = recipe.background.add(samples, generator)
-        features = recipe.features(augment.augment_samples(samples, recipe.augmentation, generator))
-        features, labels = augment.augment_features(features, labels, recipe.augmentation, generator)
-    logits = module(features)
-    if recipe.task == "multiclass":
-        return functional.cross_entropy(logits, labels)
-    return functional.binary_cross_entropy_with_logits(logits, labels)
+    if recipe.background:
+        samples = recipe.background.add(samples, generator)
+    features = recipe.features(augment.augment_samples(samples, recipe.augmentation, generator))
+    return augment.augment_features(features, labels, recipe.augmentation, generator)
+
+
+def _loss(module: SmallCnn, batch: tuple[Tensor, Tensor], task: Task) -> Tensor:
+    features, labels = batch
+    if task == "multiclass":
+        return functional.cross_entropy(module(features), labels)
+    return functional.binary_cross_entropy_with_logits(module(features), labels)
 
 
 def predict_all(module: SmallCnn, front_end: LogMel, data: TrainingSet) -> Float[Tensor, "clip label"]:
-    """Returns the logits of every clip, in batches of 16."""
-    index = np.arange(len(data.labels))
+    """Returns the logits of every clip, in batches of 16, wherever the network is."""
+    index, device = np.arange(len(data.labels)), device_of(module)
     with torch.inference_mode():
         batches: Iterable[np.ndarray] = (index[i : i + 16] for i in range(0, len(index), 16))
-        return torch.cat([module(front_end(data.batch(rows)[0])) for rows in batches])
+        return torch.cat([module(front_end(data.batch(rows)[0]).to(device)).cpu() for rows in batches])
 
 
 def _validate(module: SmallCnn, front_end: LogMel, data: TrainingSet, task: Task) -> dict[str, float]:
     score = scores.accuracy if task == "multiclass" else scores.macro_average_precision
     return {"score": score(predict_all(module, front_end, data), data.labels)}
-
-
-def _check_labels(clips: Sequence[Clip], task: Task) -> None:
-    odd = [clip for clip in clips if len(clip.labels) != 1]
-    if task == "multiclass" and odd:
-        raise DataError(
-            f"{len(odd)} clips (for instance {odd[0].id}, with {len(odd[0].labels)}) do not have exactly one label; "
-            "give each one label, or train with --multilabel."
-        )
-    if not any(clip.labels for clip in clips):
-        raise DataError("No clip has a label; name the column that holds them with --label-column.")
-
-
-def _check_heard(data: TrainingSet, labels: tuple[str, ...]) -> None:
-    """Refuses to train a label whose clips are all broken."""
-    silent = sorted(set(labels) - {label for clip in data.clips for label in clip.labels})
-    if silent:
-        why = next(iter(data.skipped.values()))
-        raise DataError(f"No training clip of {', '.join(silent)} can be read ({why}); mend or remove these clips.")
-
-
-def _check_parts(training: Sequence[Clip], selection: Sequence[Clip]) -> None:
-    if not training or not selection:
-        raise DataError(
-            f"Training needs clips to learn from and clips to choose the epoch by, got {len(training)} and "
-            f"{len(selection)}; widen --folds or --select-folds."
-        )
-    check_apart({"training": training, "selection": selection})
-
-
-def check_apart(parts: Mapping[str, Sequence[Clip]]) -> None:
-    """Refuses parts, by their names, that share a group or a clip; a clip without a group is one of its own.
-
-    Raises
-    ------
-    DataError
-        If two of them do.
-    """
-    groups = {name: {clip.group or clip.id for clip in clips} for name, clips in parts.items()}
-    for first, second in combinations(parts, 2):
-        shared = groups[first] & groups[second]
-        if shared:
-            raise DataError(
-                f"{len(shared)} groups (for instance {min(shared)!r}) are in both {first} and {second} clips; "
-                "choose folds that keep groups apart."
-            )

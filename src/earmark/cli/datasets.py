@@ -76,7 +76,7 @@ def training_clips(
     DataError
         If two parts share a group or a clip, or folds or columns are named for scenes.
     """
-    from ..classifiers.fit import check_apart
+    from ..classifiers.clips import check_apart
 
     if options.data.startswith(SCENES):
         _check_columns(options)

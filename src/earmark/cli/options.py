@@ -177,13 +177,14 @@ def _set_signature(wrapper: Callable[..., Any], parameters: list[inspect.Paramet
 
 
 def _comments(config: type) -> dict[str, str]:
-    """Returns the comment behind each field of a dataclass, from its source."""
+    """Returns the comment behind each field of a dataclass and of those that it inherits from, from their source."""
     found = {}
-    for line in inspect.getsource(config).splitlines():
-        left, separator, comment = line.partition("  # ")
-        name = left.strip().split(":")[0]
-        if separator and name.isidentifier():
-            found[name] = comment.strip()
+    for part in reversed([base for base in config.__mro__ if is_dataclass(base)]):
+        for line in inspect.getsource(part).splitlines():
+            left, separator, comment = line.partition("  # ")
+            name = left.strip().split(":")[0]
+            if separator and name.isidentifier():
+                found[name] = comment.strip()
     return found
 
 

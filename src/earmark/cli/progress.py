@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from .options import is_terminal, say
 
+UNITS = ((3600, "h"), (60, "min"), (1, "s"))
+
 
 @runtime_checkable
 class Report(Protocol):
@@ -50,19 +52,28 @@ def _bar(title: str) -> Iterator[Report]:
 
 
 def _lines(title: str, every_s: float = 20.0) -> Report:
-    """Returns a reporter that prints a line at most every `every_s` seconds, and the last one."""
+    """Returns a reporter that prints a line at most every `every_s` seconds, and the last one.
+
+    The time left is told by what was done since the first report: a resumed work does not begin at 0.
+    """
     began = last = time.monotonic()
+    first: int | None = None
 
     def report(done: int, total: int, values: dict[str, float] | None = None) -> None:
-        nonlocal last
-        now = time.monotonic()
+        nonlocal last, first
+        now, first = time.monotonic(), max(done - 1, 0) if first is None else first
         if now - last < every_s and done < total:
             return
         last = now
-        left = (now - began) / max(done, 1) * (total - done)
-        say(f"{title}: {done}/{total}, {left:.0f} s left {_show(values)}".rstrip())
+        left_s = (now - began) / max(done - first, 1) * (total - done)
+        say(f"{title}: {done}/{total}, {_time(left_s)} left {_show(values)}".rstrip())
 
     return report
+
+
+def _time(seconds: float) -> str:
+    """Returns a time in s below two minutes, in min below two hours, and in h above."""
+    return next(f"{seconds / size:.0f} {unit}" for size, unit in UNITS if seconds >= 2 * size or size == 1)
 
 
 def _show(values: dict[str, float] | None) -> str:

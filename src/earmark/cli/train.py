@@ -2,7 +2,8 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -40,6 +41,7 @@ def classifier(
     name: Annotated[str | None, typer.Option(help="Name on the model card; default: the folder's.")] = None,
     channels: Annotated[str | None, typer.Option(help="Widths of the blocks, such as 16,32,64,128.")] = None,
     start: Annotated[str | None, typer.Option(help="A trained model whose weights are the first ones.")] = None,
+    logs: Annotated[bool, typer.Option(help="Write curves for TensorBoard to OUT/logs, if it is installed.")] = True,
     loop: LoopConfig,
     augmentation: AugmentConfig,
     noise: BackgroundConfig,
@@ -48,6 +50,7 @@ def classifier(
     """Train a compact CNN on labeled clips, choose its epoch on held-out clips, test it on others."""
     from ..classifiers.card import write_card
     from ..store.filling import filling, only_one
+    from ..training.parallel import process_index
     from .datasets import DataOptions, say_groups, training_clips
 
     source = DataOptions(data, label_column, group_column, loop.seed)
@@ -71,6 +74,7 @@ def classifier(
         **vars(augmentation),
         **vars(noise),
         **vars(front_end),
+        **({} if logs else {"logs": False}),
     }
     training = {
         "task": task,
@@ -81,7 +85,10 @@ def classifier(
         "channels": _widths(channels),
         "background": noise,
         "start": _start(start, data, folds),
+        "log_folder": out / "logs" if logs else None,
     }
+    if process_index():
+        _help(split, out / ".resume", training)
     with only_one(out):
         with filling(out, "config.json", ("README.md",)) as part:
             summary = _train(split, part, out / ".resume", training)
@@ -107,6 +114,15 @@ def _train(split: "Split", folder: Path, resume: Path, training: dict[str, Any])
         _say_skipped(summary["test"].pop("skipped", {}), summary["skipped"])
         say(f"test: {summary['test']}")
     return summary
+
+
+def _help(split: "Split", resume: Path, training: dict[str, Any]) -> NoReturn:
+    """Trains along with the main process of a launched job, which writes and reports, and ends."""
+    from ..classifiers.fit import fit_classifier
+
+    with TemporaryDirectory() as folder:
+        fit_classifier(split.training, split.selection, Path(folder), **training, resume_dir=resume)
+    raise SystemExit(0)
 
 
 def _start(name: str | None, data: str, folds: str | None) -> Path | None:

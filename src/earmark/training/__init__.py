@@ -1,1 +1,1 @@
-"""The loop that every trained part shares: seeded, checkpointed each epoch, resumable, with time left."""
+"""The loop that every trained part shares: seeded, resumable within an epoch, on one process or several."""

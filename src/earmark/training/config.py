@@ -1,8 +1,14 @@
 """Numbers of the training loop and of augmentation; no torch here."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from ..errors import InputError
+
+Precision = Literal["no", "bf16", "fp16"]
+Optimizer = Literal["adamw", "adam"]
+Schedule = Literal["cosine", "constant", "plateau"]
+CHOICES = {"optimizer": get_args(Optimizer), "schedule": get_args(Schedule), "precision": get_args(Precision)}
 
 
 @dataclass(frozen=True)
@@ -12,14 +18,26 @@ class LoopConfig:
     epochs: int = 50  # passes over the training clips
     batch_size: int = 16  # clips per step
     learning_rate: float = 2e-3  # peak; cosine to zero after the warm-up
-    weight_decay: float = 0.02  # decoupled (AdamW)
+    weight_decay: float = 0.02  # decoupled (AdamW), or part of the gradient (Adam)
     warmup: float = 0.1  # share of all steps
     seed: int = 0  # initialization, order, augmentation and dropout
+    optimizer: Optimizer = "adamw"  # adamw or adam
+    schedule: Schedule = "cosine"  # after the warm-up: cosine, constant, or plateau (halved where no score is better)
+    plateau_after: int = 100  # epochs before a plateau counts
+    patience: int = 0  # stop after so many epochs without a better score; 0 is never
+    accumulation: int = 1  # parts of a step that follow each other, for less memory
+    precision: Precision = "no"  # bf16 or fp16 where there is a GPU; "no" is float32 throughout
+    checkpoint_s: float = 60.0  # least time between checkpoints within an epoch, in s; 0 is after each step
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is at least 1, got {getattr(self, name)}.")
+        for name, least in (("epochs", 1), ("batch_size", 1), ("accumulation", 1), ("patience", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is at least {least}, got {getattr(self, name)}.")
+        if not self.checkpoint_s >= 0:
+            raise InputError(f"checkpoint_s is a time in seconds, 0 or more, got {self.checkpoint_s}.")
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} is one of {', '.join(known)}; got {getattr(self, name)!r}.")
 
 
 @dataclass(frozen=True)

@@ -78,11 +78,13 @@ class SmallCnnTrainer:
         train(
             module,
             lambda _epoch, generator: _shuffled(features, truth, loop.batch_size, generator),
-            lambda batch, generator: self._loss(module, batch, generator),
+            lambda batch: functional.cross_entropy(module(batch[0]), batch[1]),
             lambda: {"score": 0.0},
             loop,
             n_steps=len(truth) // loop.batch_size,
             folder=folder,
+            prepare=self._prepared,
+            beside=(),
             settings={"trainer": self.about()},
         )
         return module.eval()
@@ -101,11 +103,10 @@ class SmallCnnTrainer:
             "augmentation": asdict(self.augmentation),
         }
 
-    def _loss(self, module: SmallCnn, batch: tuple[Tensor, Tensor], generator: Generator) -> Tensor:
-        features, truth = batch
-        features = rolled(features, self.augmentation.shift, generator)
-        features, truth = augment.augment_features(features, truth, self.augmentation, generator)
-        return functional.cross_entropy(module(features), truth)
+    def _prepared(self, batch: tuple[Tensor, Tensor], generator: Generator) -> tuple[Tensor, Tensor]:
+        """Returns the features of a batch augmented, with their labels."""
+        features = rolled(batch[0], self.augmentation.shift, generator)
+        return augment.augment_features(features, batch[1], self.augmentation, generator)
 
 
 def rolled(
