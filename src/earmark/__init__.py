@@ -4,7 +4,8 @@ A map of the package:
 
 - `load_classifier`, `wrap`: what is explained. `verify`: does it keep its promises?
 - `read`, `folder`, `scenes`: sounds, recordings, generated scenes with known evidence.
-- `fit_apex`, `load_explainer`: explainers. `explainer.explain(waveform)` returns an `Explanation`.
+- `fit_apex`, `fit_lmac`, `fit_lmac_td`, `fit_l2i`, `load_explainer`: explainers.
+  `explainer.explain(waveform)` returns an `Explanation`.
 - `Explanation`: `regions()` in seconds and hertz, `listen()`, `complement()`, `show()`, `save(folder)`.
 - `load_explanation`: reads a saved one.
 - `ablate(classifier, clips, apex)`: takes out what APEX shows, beside controls.
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from .evaluation.runner import evaluate as evaluate
     from .explainers.apex.explainer import Apex as Apex
     from .explainers.apex.fit import fit_apex as fit_apex
+    from .explainers.l2i.train import fit_l2i as fit_l2i
+    from .explainers.lmac.train import fit_lmac as fit_lmac
+    from .explainers.lmac_td.train import fit_lmac_td as fit_lmac_td
     from .explainers.load import load_explainer as load_explainer
     from .explanation import Explanation as Explanation
     from .store.explanations import load_explanation as load_explanation
@@ -59,6 +63,9 @@ _HOMES = {
     "compare": "evaluation.compare",
     "evaluate": "evaluation.runner",
     "fit_apex": "explainers.apex.fit",
+    "fit_l2i": "explainers.l2i.train",
+    "fit_lmac": "explainers.lmac.train",
+    "fit_lmac_td": "explainers.lmac_td.train",
     "folder": "data.folders",
     "load_classifier": "classifiers.load",
     "load_explainer": "explainers.load",

@@ -135,16 +135,14 @@ class Attribution:
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Returns all of it; a number that is not finite becomes `None`."""
-        measured = {name: value if math.isfinite(value) else None for name, value in self.measured.items()}
-        about = {"stage": self.stage, "unsigned": self.unsigned, "measured": measured}
+        about = {"stage": self.stage, "unsigned": self.unsigned, "measured": _finite(self.measured)}
         return about, {"values": self.values, **({} if self.raw is None else {"raw": self.raw})}
 
     @classmethod
     def from_saved(cls, about: dict[str, Any], tensors: dict[str, Tensor], grid: Grid) -> "Attribution":
         """Returns what `to_saved` gave away; older folders hold the values alone."""
-        measured = {name: math.nan if value is None else value for name, value in about.get("measured", {}).items()}
         stage, unsigned = about.get("stage", "stft"), about.get("unsigned", False)
-        return cls(tensors["values"], grid, stage, tensors.get("raw"), unsigned, measured)
+        return cls(tensors["values"], grid, stage, tensors.get("raw"), unsigned, _numbers(about))
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,33 +155,48 @@ class Mask:
         `[freq, frame]`.
     grid
         The grid that it lies on.
+    order
+        `[freq, frame]`, values that order the bins where areas are matched, if not the gain itself does.
+    measured
+        Numbers that the method reports of itself, by name.
     """
 
     kind: ClassVar[str] = "mask"
 
     gain: Float[Tensor, "freq frame"]
     grid: Grid
+    order: Float[Tensor, "freq frame"] | None = None
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     def stft_gain(self, grid: Grid) -> Float[Tensor, "freq frame"]:
         """Returns the gain."""
         return self.gain
 
     def ranking(self, grid: Grid) -> Float[Tensor, "freq frame"]:
-        """Returns the gain."""
-        return self.gain
+        """Returns the order, or else the gain."""
+        return self.gain if self.order is None else self.order
 
     def regions(self) -> list[Region]:
         """Returns the boxes of connected parts above half the maximum, at most five."""
         return islands(self.gain, self.grid)
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Returns the gain."""
-        return {}, {"gain": self.gain}
+        """Returns all of it; a number that is not finite becomes `None`."""
+        about = {"measured": _finite(self.measured)} if self.measured else {}
+        return about, {"gain": self.gain, **({} if self.order is None else {"order": self.order})}
 
     @classmethod
     def from_saved(cls, about: dict[str, Any], tensors: dict[str, Tensor], grid: Grid) -> "Mask":
         """Returns what `to_saved` gave away."""
-        return cls(tensors["gain"], grid)
+        return cls(tensors["gain"], grid, tensors.get("order"), _numbers(about))
+
+
+def _finite(measured: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in measured.items()}
+
+
+def _numbers(about: Mapping[str, Any]) -> dict[str, float]:
+    return {name: math.nan if value is None else value for name, value in about.get("measured", {}).items()}
 
 
 @dataclass(frozen=True)
@@ -335,6 +348,8 @@ class Resynthesis:
         `[freq, frame]`, the share of each bin's magnitude that was kept.
     grid
         The grid that the gain lies on.
+    measured
+        Numbers that the method reports of itself, such as `added_energy`, by name.
     """
 
     kind: ClassVar[str] = "resynthesis"
@@ -343,6 +358,7 @@ class Resynthesis:
     residual: Waveform
     gain: Float[Tensor, "freq frame"]
     grid: Grid
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     def stft_gain(self, grid: Grid) -> Float[Tensor, "freq frame"]:
         """Returns the share kept of each bin."""
@@ -357,15 +373,15 @@ class Resynthesis:
         return islands(self.gain, self.grid)
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Returns both sounds and the gain."""
+        """Returns both sounds, the gain and the numbers."""
         tensors = {"kept": self.kept.samples, "residual": self.residual.samples, "gain": self.gain}
-        return {"sample_rate": self.kept.sample_rate}, tensors
+        return {"sample_rate": self.kept.sample_rate, "measured": _finite(self.measured)}, tensors
 
     @classmethod
     def from_saved(cls, about: dict[str, Any], tensors: dict[str, Tensor], grid: Grid) -> "Resynthesis":
         """Returns what `to_saved` gave away."""
         kept, residual = (Waveform(tensors[name], about["sample_rate"]) for name in ("kept", "residual"))
-        return cls(kept, residual, tensors["gain"], grid)
+        return cls(kept, residual, tensors["gain"], grid, _numbers(about))
 
 
 EVIDENCE: dict[str, Any] = {kind.kind: kind for kind in (Attribution, Mask, PrototypeEvidence, Resynthesis)}

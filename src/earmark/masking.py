@@ -44,6 +44,7 @@ def masked_logits(
     *,
     fill: Fill = SILENCE,
     mask_scale: MaskScale = "linear",
+    whole: ComplexStft | None = None,
 ) -> Logits:
     """Returns the logits of a masked clip that re-enters the classifier at a stage, differentiable in the gain.
 
@@ -61,6 +62,8 @@ def masked_logits(
     mask_scale
         `log1p`, at `stft` only: the gain multiplies `log1p` of the magnitude, as L-MAC's published code does. There,
         one half is a compression and not 6 dB, and what is masked in and out does not add up to the clip.
+    whole
+        The clips' STFT, where it is at hand.
 
     Raises
     ------
@@ -73,7 +76,8 @@ def masked_logits(
         return classifier.logits(_masked_features(classifier, samples, gain, fill), at="features")
     if at not in ("waveform", "stft"):
         raise ModelError(f"A gain on the STFT re-enters at 'waveform', 'stft' or 'features', got {at!r}.")
-    masked = _masked_stft(classifier.stft, samples, gain, fill, mask_scale)
+    whole = classifier.stft(samples) if whole is None else whole
+    masked = _masked_stft(classifier.stft, samples, whole, gain, fill, mask_scale)
     if at == "stft":
         return classifier.logits(masked, at="stft", n_samples=samples.shape[-1])
     return classifier.logits(classifier.stft.inverse(masked, samples.shape[-1]))
@@ -161,8 +165,9 @@ def common_gain(*sounds: Waveform, ceiling: float = 0.999) -> float:
     return min(1.0, ceiling / max(max(sound.peak for sound in sounds), 1e-12))
 
 
-def _masked_stft(stft: Stft, samples: Samples, gain: Gain, fill: Fill, mask_scale: MaskScale) -> ComplexStft:
-    whole = stft(samples)
+def _masked_stft(
+    stft: Stft, samples: Samples, whole: ComplexStft, gain: Gain, fill: Fill, mask_scale: MaskScale
+) -> ComplexStft:
     if mask_scale == "linear":
         kept = whole * gain
         return kept if fill.name == "silence" else kept + stft_fill(fill, samples, whole, stft) * (1 - gain)
@@ -175,6 +180,11 @@ def _masked_features(classifier: Classifier, samples: Samples, gain: Gain, fill:
     features = classifier.at(samples, "features")
     shape = (features.shape[1], features.shape[2])
     kept = feature_gain(gain.to(features), classifier.front_end, samples.shape[-1], shape)
+    return mixed_features(classifier, samples, features, kept, fill)
+
+
+def mixed_features(classifier: Classifier, samples: Samples, features: Features, kept: Values, fill: Fill) -> Features:
+    """Returns `kept features + (1 - kept) fill`, for a gain `[batch, mel, frame]` on the features' own grid."""
     return kept * features + (1 - kept) * feature_fill(fill, samples, features, classifier)
 
 

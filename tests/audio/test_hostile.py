@@ -1,4 +1,7 @@
-"""Three thousand damaged files: each is refused in a sentence or gives finite samples, quickly and in little memory."""
+"""A thousand damaged files: each is refused in a sentence or gives finite samples, quickly and in little memory.
+
+Many more are in benchmarks/mutated_files.py.
+"""
 
 import re
 import resource
@@ -45,7 +48,7 @@ def test_damaged_files_are_refused_or_read(tmp_path):
     children = decoders().children
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     counts, slowest = Counter(), 0.0
-    for one in mutants(3000, seed=0):
+    for one in mutants(1000, seed=0):
         path = tmp_path / f"mutant{one.ending}"
         path.write_bytes(one.data)
         began = time.perf_counter()
@@ -53,8 +56,8 @@ def test_damaged_files_are_refused_or_read(tmp_path):
         slowest = max(slowest, time.perf_counter() - began)
     assert slowest < SLOWEST_S
     assert {key[0] for key in counts} == {kind for kind, *_ in FORMATS}
-    assert all(counts[kind, "read"] >= 5 for kind, *_ in FORMATS)  # some damage does no harm
-    assert all(counts[kind, "refused"] >= 300 for kind, *_ in FORMATS)
+    assert all(counts[kind, "read"] >= 2 for kind, *_ in FORMATS)  # some damage does no harm
+    assert all(counts[kind, "refused"] >= 100 for kind, *_ in FORMATS)
     assert decoders().children == children  # none died
     if sys.platform.startswith("linux"):
         assert max(map(peak_mb, children)) < CHILD_MB

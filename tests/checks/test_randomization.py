@@ -1,5 +1,6 @@
 """Maps under re-drawn weights: what ignores the model fails, what reads it passes, and a killed run goes on."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -12,8 +13,10 @@ from earmark.checks.config import CheckConfig
 from earmark.checks.memory import Memory
 from earmark.checks.randomization import check, statistics
 from earmark.checks.results import CheckResult
+from earmark.checks.run import plain
 from earmark.checks.subject import Subject
 from earmark.errors import InputError
+from earmark.explainers.load import load_explainer
 from earmark.testing.untouched import untouched
 
 CONFIG = CheckConfig(seeds=(0, 1, 2), n_shown=1)
@@ -73,6 +76,38 @@ def test_mostly_sound_with_a_little_model_fails_by_its_interval():
 def _moved(explainer, classifier):
     explainer.classifier = classifier
     return explainer
+
+
+def failing(bands):
+    """An explainer that reads the model, and fails for the labels of some bands."""
+
+    def say(samples, target, grid):
+        if target.index in bands:
+            raise ValueError("no")
+        return saliency[-1].evidence(samples[None], [target])[0].ranking(grid)
+
+    saliency = [load_explainer("saliency", classifier=trained())]
+    explainer = Told(trained(), say)
+
+    def on(classifier):
+        saliency.append(load_explainer("saliency", classifier=classifier))
+        return _moved(explainer, classifier)
+
+    explainer._on = on
+    return explainer
+
+
+def test_what_always_fails_cannot_be_judged():
+    result = check(Subject(trained(), failing((0, 1, 2)), clips=clips(4)), replace(QUICK, seeds=(0,)))
+    assert result.passed is None and "none of its maps could be made" in result.sentence
+    assert result.about["failed"] == 4 and result.tables[1].rows[0][-1] == "–"
+    json.dumps(plain(result.to_dict()), allow_nan=False)
+
+
+def test_maps_that_fail_are_left_out_and_counted():
+    result = check(Subject(trained(), failing((0,)), clips=clips(6)), replace(QUICK, seeds=(0,), n_shown=1))
+    assert result.passed is not None and result.about["unchanged"] == 0  # failed maps, all zeros, would be unchanged
+    assert result.about["failed"] == 2 and "2 of 6 pairs of maps are left out" in result.sentence
 
 
 def test_as_published_head_and_statistics_stay():

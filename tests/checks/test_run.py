@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 from tests.checks.trained import clips, trained
@@ -11,6 +12,7 @@ from earmark.checks import CHECKS, USUAL
 from earmark.checks.run import check, finished, plain
 from earmark.checks.summary import summary_of
 from earmark.errors import InputError, ModelError
+from earmark.render.check_page import check_page
 
 QUICK = {"seeds": (0,), "independent": False, "n_shown": 1}
 TWO = ("determinism", "completeness")
@@ -42,6 +44,32 @@ def test_a_finished_run_is_told_again_and_a_check_is_added(tmp_path):
     assert other.passed is False and [result.name for result in finished(tmp_path).results] == ["randomization"]
     words = summary_of(added)
     assert "## randomization: " in words and "| re-drawn" not in words and words.count("**All layers re-drawn**") == 1
+
+
+def test_checks_that_read_all_clips_are_made_again_where_one_has_changed(tmp_path):
+    asked = []
+
+    def bars(name):
+        asked.append(name)
+        return nullcontext(None)
+
+    given, names = clips(4), ("determinism", "roar")
+    marks = []
+    for last in (given[3], given[3], replace(given[3], source=given[0].source)):
+        done = check(trained(), "energy", [*given[:3], last], names, folder=tmp_path, bars=bars, n_clips=1, **QUICK)
+        marks.append(done.mark)
+    assert asked == ["determinism", "roar", "roar"]  # the last clip is not explained, and roar alone reads it
+    assert marks[0] == marks[1] != marks[2]
+
+
+def test_clips_of_the_training_folds_are_warned_of(monkeypatch):
+    given = [replace(clip, fold=fold) for clip, fold in zip(clips(4), (1, 2, 4, 5), strict=True)]
+    monkeypatch.setattr(trained(), "card", {"data": "tones", "folds": "1,2"})
+    report = check(trained(), "energy", given, ("completeness",), told={"data": "tones"}, **QUICK)
+    (warning,) = report.about["warnings"]
+    assert "2 of 4 clips are of the training folds (1,2) of bands" in warning and warning in summary_of(report)
+    assert warning in check_page(report)
+    assert check(trained(), "energy", given, ("completeness",), told={"data": "x"}, **QUICK).about["warnings"] == []
 
 
 def test_the_card_says_what_numbers_depend_on():

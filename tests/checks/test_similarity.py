@@ -58,3 +58,13 @@ def test_the_published_similarity_takes_the_range_of_the_second_map():
     assert float(similarity(x.float(), y.float(), parity=True).values["ssim"][0]) != float(
         similarity(x.float(), y.float()).values["ssim"][0]
     )
+
+
+def test_a_map_that_is_not_there_is_like_nothing():
+    maps = torch.rand(3, 9, 9, generator=torch.Generator().manual_seed(0))
+    torn = maps.clone()
+    torn[1, 2, 3] = torch.nan
+    for pair in ((maps, torn), (torn, maps)):
+        told = similarity(*pair).to_dict()
+        assert all([math.isnan(value) for value in values] == [False, True, False] for values in told.values())
+        assert told["unchanged"][0] == told["ssim"][2] == 1

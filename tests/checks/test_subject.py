@@ -50,6 +50,8 @@ def test_what_fails_is_zeros_and_counted():
     maps = subject.maps(subject.explainer, samples, targets)
     assert maps.flatten(1).amax(1).tolist() == [0, 0, 0.5]
     assert subject.failures == {"ValueError: no": 1, "NaN or infinite in the map": 1}
+    maps = subject.maps(subject.explainer, samples, targets, failed=torch.nan)
+    assert maps.isnan().flatten(1).all(1).tolist() == [True, True, False]
 
 
 def test_explainers_belong_to_their_classifier():

@@ -1,4 +1,4 @@
-"""The commands as a user calls them, each in a process of its own."""
+"""The commands as a user calls them, each in a process of its own; `cold` ones load torch by themselves, too."""
 
 import json
 import resource
@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 import earmark as em
+from earmark.classifiers.load import WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +27,8 @@ def write_noise(path, seconds=1.0, rate=22050, channels=1, seed=0):
     return path
 
 
-def test_help_is_instant_and_imports_nothing_heavy(run):
-    best = min(cpu_seconds(lambda: run("--help")) for _ in range(3))
+def test_help_is_instant_and_imports_nothing_heavy(cold):
+    best = min(cpu_seconds(lambda: cold("--help")) for _ in range(3))
     assert best < 0.5  # the promise, in seconds of a processor: others may have the cores while tests run
     code = "import sys, earmark.cli.root; print([m for m in ('torch', 'numpy', 'matplotlib') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
@@ -122,9 +123,9 @@ def test_a_run_is_repeated_from_its_params(run_json, tmp_path):
     assert len(second["evidence"]["channels"]) == 2
 
 
-def test_results_for_people_go_to_standard_output(run):
+def test_results_for_people_go_to_standard_output(cold):
     for arguments, words in ((["info", "esc10-cnn"], "what: classifier"), (["verify", "esc10-cnn"], "ok   module")):
-        done = run(*arguments)
+        done = cold(*arguments)
         assert words in done.stdout and done.stderr == ""
 
 
@@ -146,12 +147,14 @@ def test_info_tells_what_things_are(run_json, tmp_path):
     assert "nothing that earmark knows" in run_json("info", tmp_path / "nowhere", code=2)["error"]
 
 
-def test_demo_prints_where_its_pages_are(run, tmp_path):
-    done = run("demo", "--out", tmp_path / "demo", "--json")
+def test_demo_prints_where_its_pages_are(cold, tmp_path):
+    done = cold("demo", "--out", tmp_path / "demo", "--json")
     pages = [Path(entry["page"]) for entry in json.loads(done.stdout)["explained"]]
     assert pages == [tmp_path / "demo" / "scene" / "index.html"]  # without EARMARK_DATA there is no recording
     assert all(page.is_file() and f"open {page.resolve()}" in done.stderr for page in pages)
     assert (tmp_path / "demo" / "scene.wav").is_file()
+    masks = [one["mask"] for entry in json.loads(done.stdout)["explained"] for one in entry["explanations"]]
+    assert all(masks) if (WEIGHTS / "scenes-cnn" / "lmac").is_dir() else not any(masks)  # shown where it is embedded
 
 
 def test_train_fit_and_explain_on_data_of_ones_own(run, run_json, tmp_path):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.cli.evaluate import _mixtures
-from earmark.errors import DataError
+from earmark.cli.evaluate import _areas, _mixtures, _say_heard
+from earmark.errors import DataError, InputError
+from earmark.testing.toys import band_classifier
 
 TOY = """
 import torch
@@ -108,3 +109,20 @@ def test_several_mixtures_lie_beside_each_other_and_are_written_once(run, run_js
     assert "no interval" not in page and said["rows"] == (4 * 4 + 8) * 3 + (3 * 4 + 8)  # and one row for its ideal mask
     refused = run(*line(place, out / "clean"), "--mixture", "clean;white:6", code=2)
     assert "holds the scores of one mixture" in refused.stderr
+
+
+def test_noise_that_a_training_may_have_heard_is_warned_of(capsys):
+    model = band_classifier()
+    model.card["training"] = {"background": {"name": "rain#1,2"}}
+    for text, n in (("id:0:/data/rain", 1), ("id:0:/data/rain#2,3", 1), ("id:0:/data/rain#3", 0), ("white:6", 0)):
+        _say_heard(model, _mixtures(text))
+        assert capsys.readouterr().err.count("heard in its training (rain#1,2)") == n, text
+    _say_heard(band_classifier(), _mixtures("id:0:/data/rain; clean"))
+    assert capsys.readouterr().err == ""
+
+
+def test_areas_are_percents():
+    assert _areas("50,1,1") == (0.01, 0.5)
+    for text in ("0", "10,101", "-1"):
+        with pytest.raises(InputError, match="--areas takes percentages above 0, at most 100, got"):
+            _areas(text)

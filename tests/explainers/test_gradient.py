@@ -293,6 +293,8 @@ def test_gradient_shap_averages_over_its_baselines():
     assert found.evidence.measured["gap"] < 1e-12
     assert found.provenance.forward_passes == 1 + 200 + 2
     assert found.provenance.config["n_references"] == 1
+    others = [GradientShap(classifier, references=[nets.clip(*values)])._config() for values in ((0.5,), (0.25,))]
+    assert others[0] != others[1] and "references" not in GradientShap(classifier)._config()
 
 
 def test_values_reach_the_stft_grid_and_keep_their_sum():

@@ -1,14 +1,19 @@
 """Runs commands in children of one warm process, kills them, and says what the reruns left behind.
 
-`python killing.py FOLDER COMMAND random N` kills a command N times at random moments; `python killing.py FOLDER COMMAND
-steps` kills it before each of its renames and removals, and after the last. Every child runs what `earmark` runs, in a
-process of its own that ends by SIGKILL; it only inherits what is imported already. Prints one JSON object.
+`python killing.py FOLDER COMMAND N` kills a command N times at random moments, each time in a run that goes on from
+where the last one was killed. Then it goes on from what a kill before each of the renames and removals would leave: one
+run copies its folder before every step, and every fifth copy is compared with what a run that is killed there leaves.
+Every child runs what `earmark` runs, in a process of its own that ends by SIGKILL; it only inherits what is imported
+already, and, where it is not to be killed, children of the parent's that decode sound. Prints one JSON object.
 """
 
+import contextlib
 import gc
+import io
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -20,6 +25,9 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+
+import earmark.audio.pool
+from earmark.audio.isolation import Decoder, Limits
 
 TOY = """
 from torch import nn
@@ -39,6 +47,8 @@ def build():
     return earmark.wrap(module.eval(), features, ("high", "low"), map_layer="4", name="toy", probe_s=0.3)
 """
 STEPS = ("rename", "replace", "unlink", "rmdir")
+REAL = 5  # of so many steps one is the end of a run that is killed there
+N_DECODERS = 2  # as many as a run uses at once
 
 
 def make_material(root):
@@ -62,7 +72,19 @@ def arguments(command, root, out):
     toy, data = f"{root / 'toy.py'}:build", str(root / "data")
     lines = {
         "fit": ["fit", "apex", "--classifier", toy, "--data", data, "--n-stages", 2, "--epochs-per-stage", 1],
-        "train": ["train", "classifier", "--data", data, "--epochs", 3, "--clip-s", 0.3, "--batch-size", 6],
+        "train": [
+            "train",
+            "classifier",
+            "--data",
+            data,
+            "--epochs",
+            3,
+            "--clip-s",
+            0.3,
+            "--batch-size",
+            6,
+            "--no-logs",
+        ],
         "explain": ["explain", root / "clips", "--classifier", toy, "--explainer", root / "apex", "--top", 1],
     }
     lines["explain"] += ["--prototypes", 1, "--bank-audio", data]
@@ -82,17 +104,33 @@ def make_older(root):
 
 
 def warm_up():
+    import accelerate  # noqa: F401
     import matplotlib  # noqa: F401
     import pyarrow.dataset
     import pyarrow.parquet  # noqa: F401
     import torch._dynamo  # noqa: F401 (the first optimizer imports it)
 
     import earmark.classifiers.fit
-    import earmark.cli.root
+    import earmark.classifiers.load
     import earmark.explainers.apex.explainer
+    import earmark.explainers.apex.files
     import earmark.explainers.apex.fit
-    import earmark.render.page
-    import earmark.run.known  # noqa: F401
+    import earmark.explainers.load
+    import earmark.run.known
+    import earmark.store.filling  # noqa: F401
+    from earmark.cli.root import app
+    from earmark.render.page import _template
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        app(["info", "scenes-cnn"], standalone_mode=False)  # reading a command line imports more
+    _template("page.html.j2")  # kept, as in a long run
+
+
+def lend(decoders):
+    """Lets this process use children of its parent's; they answer one process after another."""
+    pool = earmark.audio.pool.decoders()
+    pool.forget()
+    pool._all, pool._idle = set(decoders), list(decoders)
 
 
 def start(command_line, log, before=lambda: None):
@@ -176,29 +214,51 @@ class Victim:
         return n_kills
 
     def kills_at_every_step(self):
-        """Kills a run into a new folder before each rename and removal in turn, and after the last; then finishes."""
-        n_kills = 0
-        while True:
-            if not finish(self.start(partial(kill_before, n_kills))):
-                self.compare()
-                return n_kills
-            n_kills += 1
-            assert not finish(self.start())
+        """Finishes what a kill before each rename and removal leaves; returns how many there are."""
+        copies = self.root / "copies"
+        assert not finish(self.start(partial(at_steps, partial(copy_to, self.place, copies))))
+        self.compare()
+        n_steps = len(list(copies.iterdir()))
+        decoders = [Decoder(Limits()) for _ in range(N_DECODERS)]
+        for step in range(n_steps):
+            if step % REAL == 0:
+                assert finish(self.start(partial(at_steps, partial(kill_at, step))))
+                self.wrong += differences(names(self.place), names(copies / str(step)))
+                shutil.rmtree(self.place)
+            shutil.move(copies / str(step), self.place)
+            assert not finish(self.start(partial(lend, decoders)))
             self.compare()
+        return n_steps
 
 
-def kill_before(n):
-    """Makes this process kill itself before its n-th step (counted from 0); of removals in a row, two are steps."""
-    left, in_a_row = n, 0
+def names(folder):
+    """Returns what lies below a folder, random parts of names left out."""
+    return {re.sub(r"\.beyond-\w+", ".beyond", name): None for name in tree(folder)}
+
+
+def copy_to(place, copies, n):
+    """Copies a folder, as it is before the n-th step (counted from 0)."""
+    place.mkdir(exist_ok=True)
+    shutil.copytree(place, copies / str(n), symlinks=True)
+
+
+def kill_at(last, n):
+    """Kills this process before one step."""
+    if n == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def at_steps(do):
+    """Makes this process call `do(n)` before its n-th step; of removals in a row, two are steps."""
+    n = in_a_row = 0
 
     def counting(function, is_removal):
         def step(*args, **options):
-            nonlocal left, in_a_row
+            nonlocal n, in_a_row
             in_a_row = in_a_row + 1 if is_removal else 0
             if in_a_row <= 2:
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                left -= 1
+                do(n)
+                n += 1
             return function(*args, **options)
 
         return step
@@ -207,7 +267,7 @@ def kill_before(n):
         setattr(os, name, counting(getattr(os, name), name in ("unlink", "rmdir")))
 
 
-def main(root, command, how, n=0):
+def main(root, command, n):
     warm_up()
     make_material(root)
     if command in ("explain", "older"):
@@ -215,12 +275,15 @@ def main(root, command, how, n=0):
     if command == "older":
         make_older(root)
     victim = Victim(command, root)
-    n_kills = victim.random_kills(int(n), command) if how == "random" else victim.kills_at_every_step()
+    n_kills = victim.random_kills(n, command) if n else 0
+    n_wholes = victim.n_wholes
+    n_steps = victim.kills_at_every_step()
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return {
         "kills": n_kills,
+        "wholes": n_wholes,
+        "steps": n_steps,
         "wrong": victim.wrong,
-        "wholes": victim.n_wholes,
         "files": len(victim.expected),
         "unkilled_s": round(victim.seconds, 2),
         "cpu_s": round(sum(u.ru_utime + u.ru_stime for u in usage), 1),
@@ -228,4 +291,4 @@ def main(root, command, how, n=0):
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), *sys.argv[2:])))
+    print(json.dumps(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))))

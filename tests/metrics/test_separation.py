@@ -11,6 +11,7 @@ from earmark.metrics.separation import (
     ideal_auc,
     ideal_correlation,
     ideal_ratio_mask,
+    si_sdr,
     source_kept,
 )
 
@@ -49,3 +50,21 @@ ONLY = (plane(1, 0, 0, 0), SOURCE, CONTAMINANT)
 
 def test_the_source_alone_has_the_largest_contrast():
     assert contrast_db(*ONLY).item() == pytest.approx(10 * math.log10(0.8 / 1e-10))
+
+
+def test_si_sdr_is_the_ratio_whatever_the_level():
+    generator = torch.Generator().manual_seed(0)
+    source = torch.randn(1, 4000, generator=generator, dtype=torch.float64)
+    other = torch.randn(1, 4000, generator=generator, dtype=torch.float64)
+    other -= (other * source).sum() / source.square().sum() * source  # nothing of the source in it
+    for db in (-20.0, 0.0, 30.0):
+        noise = other * (source.square().sum() / other.square().sum()).sqrt() * 10 ** (-db / 20)
+        for level in (1.0, -0.01):
+            assert float(si_sdr(level * (source + noise), source)) == pytest.approx(db, abs=1e-9)
+
+
+def test_si_sdr_of_degenerate_sounds():
+    sound = torch.ones(1, 100)
+    assert float(si_sdr(sound, sound)) == 100
+    assert float(si_sdr(torch.zeros(1, 100), sound)) == -100
+    assert si_sdr(sound, torch.zeros(1, 100)).isnan().all()

@@ -6,9 +6,14 @@ CHECKS: dict[str, str] = {
     "completeness": "earmark.checks.completeness:check",
     "randomization": "earmark.checks.randomization:check",
     "stability": "earmark.checks.stability:check",
+    "decoder": "earmark.checks.decoder:check",
+    "decoder-refits": "earmark.checks.decoder_refits:check",
     "labels": "earmark.checks.retraining.labels:check",
     "roar": "earmark.checks.retraining.roar:check",
 }
 
 #: Those that run where none is named; the others train models, and run only when named.
-USUAL = ("determinism", "completeness", "randomization", "stability")
+USUAL = ("determinism", "completeness", "randomization", "stability", "decoder")
+
+#: Those that read all clips, and not only the ones that are explained.
+TRAINING = ("decoder-refits", "labels", "roar")

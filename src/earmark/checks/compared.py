@@ -57,12 +57,12 @@ class Compared:
 
     @cached_property
     def intact(self) -> list[Tensor]:
-        """The maps of each batch."""
+        """The maps of each batch, NaN where there is none."""
 
         def explain() -> dict[str, Tensor]:
             found = {}
             for i, (_, samples) in enumerate(self.subject.batches()):
-                found[str(i)] = self.subject.maps(self.subject.explainer, samples, self.targets[i])
+                found[str(i)] = self.subject.maps(self.subject.explainer, samples, self.targets[i], failed=torch.nan)
                 self.tick(len(samples))
             return found
 
@@ -71,6 +71,8 @@ class Compared:
 
     def rows(self, part: str, make: Callable[[], Explainer], *, n_shown: int = 0) -> Rows:
         """Returns how alike the maps of an explainer are to the intact ones, clip by clip; it is made if needed.
+
+        NaN where a map, intact or not, could not be made.
 
         Parameters
         ----------
@@ -82,7 +84,7 @@ class Compared:
             explainer, found, shown = make(), [], []
             before = Counter(self.subject.failures)
             for i, (_, samples) in enumerate(self.subject.batches()):
-                after = self.subject.maps(explainer, samples, self.targets[i])
+                after = self.subject.maps(explainer, samples, self.targets[i], failed=torch.nan)
                 found.append(similarity(self.intact[i], after, parity=self.parity))
                 shown += [] if i else small(after[:n_shown], self._grid(samples)).tolist()
                 self.tick(len(samples))

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..errors import InputError
+from .decoder_config import DecoderConfig
 from .retraining.config import RetrainingConfig
 from .stability_config import StabilityConfig
 
@@ -28,13 +29,14 @@ class CheckConfig:
     independent: bool = True  # randomization: each layer alone, beside the cascade
     parity: bool = False  # randomization as published: head and statistics untouched, range of the randomized map
     decides: str = (
-        "all"  # randomization and labels: the similarity by which a method passes, or all of a map as it is used
+        "all"  # randomization, labels, decoder: the similarity by which a method passes, or all of a map as it is used
     )
     most_layers: int = 24  # randomization: longer chains of layers are re-drawn several at a time
     n_statistics: int = 64  # randomization: clips by which statistics of normalization are estimated
     n_shown: int = 3  # clips whose maps are on the page
     retraining: RetrainingConfig = field(default_factory=RetrainingConfig)  # labels and roar
     stability: StabilityConfig = field(default_factory=StabilityConfig)  # stability
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)  # decoder and decoder-refits
 
     def __post_init__(self) -> None:
         for name in ("n_clips", "batch", "most_layers", "n_statistics"):

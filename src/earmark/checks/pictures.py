@@ -11,8 +11,11 @@ ROWS, COLUMNS = 48, 96
 
 
 def small(values: Float[Tensor, "batch freq frame"], grid: Grid) -> UInt8[Tensor, "batch row column"]:
-    """Returns roots of the positive parts of maps over their maxima, in 256 steps; a pixel is the mean over it."""
-    positive = values.double().clamp_min(0)
+    """Returns roots of the positive parts of maps over their maxima, in 256 steps; a pixel is the mean over it.
+
+    What is NaN is black.
+    """
+    positive = values.double().nan_to_num(0.0).clamp_min(0)
     rows = _shares(mel_points_hz(ROWS + 1, 0.0, grid.sample_rate / 2), grid.hz)
     columns = _shares(torch.linspace(0, grid.duration_s, COLUMNS + 1, dtype=torch.float64), grid.seconds)
     pooled = rows @ positive @ columns.T

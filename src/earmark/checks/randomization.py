@@ -46,7 +46,7 @@ def check(subject: Subject, config: CheckConfig, progress: Progress | None = Non
     batches = statistics(subject, config.n_statistics)
     redraw = Redraw(subject.classifier, batches, most=config.most_layers, parity=config.parity)
     run = _Run(subject, config, redraw)
-    done = _Counter(progress, run.n_explained)
+    done = Tally(progress, run.n_explained)
     run.compared.tick = done.add
     steps = list(run.steps(done.skip))
     controls = run.controls(done.skip)
@@ -68,7 +68,7 @@ def statistics(subject: Subject, most: int) -> list[Tensor]:
 
 
 @dataclass
-class _Counter:
+class Tally:
     """Says how many clips were explained, of all."""
 
     progress: Progress | None
@@ -76,6 +76,7 @@ class _Counter:
     done: int = 0
 
     def add(self, n: int) -> None:
+        """Goes on by a number."""
         self.skip(self.done + n)
 
     def skip(self, to: int) -> None:

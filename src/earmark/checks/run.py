@@ -15,16 +15,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from ..audio.files import clip_sha256
 from ..classifiers.base import Classifier
 from ..classifiers.card import write_whole
+from ..classifiers.learned import learned_from, learned_warning
 from ..errors import EarmarkError, InputError
 from ..explanation import package_versions
 from ..types import Clip
-from . import CHECKS, USUAL
+from . import CHECKS, TRAINING, USUAL
 from .config import CheckConfig
 from .memory import Memory
 from .results import CheckResult, Progress
@@ -32,6 +30,7 @@ from .subject import Given, Subject
 
 CHECK_JSON, PICTURES = "check.json", "pictures.json"
 SCHEMA = 1
+OF_ALL = "clips_sha256"  # of all clips, on the results that read all of them
 Bars = Callable[[str], AbstractContextManager[Progress | None]]
 
 
@@ -59,6 +58,12 @@ class CheckReport:
         verdicts = [result.passed for result in self.results if result.passed is not None]
         return all(verdicts) if verdicts else None
 
+    @property
+    def mark(self) -> str:
+        """What tells its page from those of other reports."""
+        clips = {(result.about or {}).get(OF_ALL, "") for result in self.results} - {""}
+        return ":".join([self.about["key"], ",".join(result.name for result in self.results), *sorted(clips)])
+
     def __getitem__(self, name: str) -> CheckResult:
         return next(result for result in self.results if result.name == name)
 
@@ -81,6 +86,7 @@ def check(
     config: CheckConfig | None = None,
     *,
     options: Mapping[str, Any] | None = None,
+    training: Iterable[Clip] = (),
     folder: str | Path | None = None,
     told: Mapping[str, Any] | None = None,
     bars: Bars | None = None,
@@ -102,6 +108,8 @@ def check(
         The settings; keyword changes replace single ones.
     options
         Settings of an explainer that is named.
+    training
+        Clips that the classifier learned from, for `decoder-refits`; by default those of `clips` in its own folds.
     folder
         Where results are written; a run that was killed goes on there, and one that is finished is read. One process
         at a time may write there.
@@ -120,14 +128,18 @@ def check(
     config = replace(config or CheckConfig(), **changes)
     names = checked_names(checks)
     subject = Subject(classifier, explainer, options, tuple(clips), most=config.n_clips, batch=config.batch)
+    subject.training = tuple(sorted(training, key=lambda clip: clip.id))
     about = plain(_about(subject, config, dict(told or {})))
     about["key"] = _key(about, subject)
     place = None if folder is None else Path(folder)
     known = None if place is None else finished(place, about["key"])
+    there = [result.name for result in known.results] if known else []
+    of_all = _sha256_of_all((*subject.clips, *subject.training)) if {*names, *there} & set(TRAINING) else None
+    known = known and _still_true(known, of_all)
     if known and {result.name for result in known.results} >= set(names):
         return known
     subject.memory = Memory(place, about["key"])
-    report = _checked(subject, config, names, known, bars or (lambda _name: nullcontext(None)), about)
+    report = _checked(subject, config, names, known, bars or (lambda _name: nullcontext(None)), about, of_all)
     if place is not None:
         report.save(place)
         subject.memory.clear()
@@ -175,6 +187,7 @@ def _checked(
     known: CheckReport | None,
     bars: Bars,
     about: dict[str, Any],
+    of_all: str | None,
 ) -> CheckReport:
     results = {result.name: result for result in known.results} if known else {}
     pictures = dict(known.pictures) if known else {}
@@ -186,9 +199,17 @@ def _checked(
         told = dict(found.about or {})
         if shown := told.pop("pictures", None):
             pictures[name] = shown
+        told |= {OF_ALL: of_all} if name in TRAINING else {}
         results[name] = CheckResult.from_dict(plain(replace(found, about=told).to_dict()))
     ordered = tuple(results[name] for name in CHECKS if name in results)
-    return CheckReport(ordered, {**about, "clips": subject.coverage()}, pictures)
+    return CheckReport(ordered, {**about, "clips": subject.coverage(), "warnings": _warnings(subject, about)}, pictures)
+
+
+def _warnings(subject: Subject, about: dict[str, Any]) -> list[str]:
+    """Returns a sentence for each thing that a reader must know."""
+    learned, folds = learned_from(subject.classifier.card), {clip.id: clip.fold for clip in subject.chosen}
+    said = learned_warning(subject.classifier.name, learned, about["told"].get("data"), folds)
+    return [said] if said else []
 
 
 def plain(value: Any) -> Any:
@@ -230,22 +251,21 @@ def _about(subject: Subject, config: CheckConfig, told: dict[str, Any]) -> dict[
 
 
 def _key(about: dict[str, Any], subject: Subject) -> str:
-    """Returns the sha256 of all that the results depend on but the names of the checks."""
+    """Returns the sha256 of all that the results depend on but the names of the checks, and the clips not explained."""
     clips = [[clip.id, clip.labels, clip.group, clip.fold] for clip in subject.clips]
-    known = [about, basis_of(subject.explainer), clips, [_sha256(clip) for clip in subject.chosen]]
+    known = [about, subject.explainer._learned(), clips, [_sha256(clip) for clip in subject.chosen]]
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def basis_of(explainer: Any) -> str:
-    """Returns a hash of the tensors that an explainer has learned: what tells two of one method apart."""
-    digest = hashlib.sha256()
-    for name, value in sorted(vars(explainer).items()):
-        tensors = value.state_dict() if isinstance(value, nn.Module) else {"": value}
-        for key, tensor in tensors.items():
-            if isinstance(tensor, torch.Tensor):
-                digest.update(f"{name}.{key}:{tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def _sha256_of_all(clips: Sequence[Clip]) -> str:
+    """Returns the sha256 of the contents of all clips."""
+    return hashlib.sha256("".join(map(_sha256, clips)).encode()).hexdigest()
+
+
+def _still_true(known: CheckReport, of_all: str | None) -> CheckReport:
+    """Returns a report without the results that rest on all clips, if these are others by now."""
+    kept = [r for r in known.results if of_all in (None, (r.about or {}).get(OF_ALL)) or r.name not in TRAINING]
+    return replace(known, results=tuple(kept))
 
 
 def _sha256(clip: Clip) -> str:

@@ -1,7 +1,8 @@
 """How alike two maps of one clip are, for sanity checks: four measures with a stated value for maps that say nothing.
 
 Two constant maps are alike, 1; a constant map and another are not, 0; both are counted. A map is unchanged if it is the
-same up to a factor and rounding: what draws such maps from another model does not depend on the model.
+same up to a factor and rounding: what draws such maps from another model does not depend on the model. Where one of
+two maps holds NaN, since it could not be made, nothing is defined.
 """
 
 from dataclasses import dataclass
@@ -39,16 +40,19 @@ class Similarity:
         Whether the two maps are the same, up to a factor.
     constant
         Whether the second map has one value everywhere.
+    lost
+        Whether one of the maps is not there: all of the above means nothing then.
     """
 
     values: dict[str, PerClip]
     unchanged: Bool[Tensor, " batch"]
     constant: Bool[Tensor, " batch"]
+    lost: Bool[Tensor, " batch"]
 
     def to_dict(self) -> dict[str, list[float]]:
-        """Returns plain JSON values, one list per name."""
-        flags = {"unchanged": self.unchanged.double().tolist(), "constant": self.constant.double().tolist()}
-        return {**{name: value.double().tolist() for name, value in self.values.items()}, **flags}
+        """Returns plain JSON values, one list per name; NaN where a map is lost."""
+        found = {**self.values, "unchanged": self.unchanged, "constant": self.constant}
+        return {name: torch.where(self.lost, torch.nan, value.double()).tolist() for name, value in found.items()}
 
 
 def similarity(before: Values, after: Values, *, parity: bool = False) -> Similarity:
@@ -60,6 +64,8 @@ def similarity(before: Values, after: Values, *, parity: bool = False) -> Simila
         Take the data range of SSIM from the second map, and its values as they are: the published way, in which a
         map of wide range is unlike any other.
     """
+    lost = (before.isnan() | after.isnan()).flatten(1).any(1)
+    before, after = (torch.where(lost[:, None, None], 0.0, values) for values in (before, after))
     still = [_is_constant(values) for values in (before, after)]
     both, one = still[0] & still[1], still[0] ^ still[1]
     found = {
@@ -73,7 +79,7 @@ def similarity(before: Values, after: Values, *, parity: bool = False) -> Simila
         found["rank_correlation"] if unsigned else stability.rank_correlation(before, after, absolute=True)
     )
     values = {name: torch.where(both, 1.0, torch.where(one, 0.0, value)) for name, value in found.items()}
-    return Similarity(values, both | _is_same(before, after), still[1])
+    return Similarity(values, both | _is_same(before, after), still[1], lost)
 
 
 def _ssim(before: Values, after: Values, parity: bool) -> PerClip:

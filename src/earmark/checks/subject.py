@@ -1,8 +1,8 @@
 """Subject: the explainer under check, its classifier and its clips; what all checks share.
 
 Clips of one length are explained together, in the order of their ids; none is padded. Silent and constant clips, and
-those that cannot be read, are left out before any map is made, and counted. A map that fails or is not finite is zeros,
-and counted.
+those that cannot be read, are left out before any map is made, and counted. A map that fails or is not finite is zeros
+or, where asked for, NaN, and counted.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from torch import Tensor
 from ..audio.files import load_clip
 from ..audio.names import printable
 from ..classifiers.base import Classifier
-from ..errors import DataError, EarmarkError, InputError
+from ..errors import DataError, EarmarkError, InputError, TargetError
 from ..explainers.base import Explainer
 from ..explainers.load import load_explainer
 from ..explanation import Evidence
@@ -74,6 +74,7 @@ class Subject:
         self.explainer = _loaded(classifier, given, dict(options or {}))
         self.name = printable(self.explainer.method if isinstance(given, Explainer) else Path(given).name or str(given))
         self.clips = tuple(sorted(clips, key=lambda clip: clip.id))
+        self.training: tuple[Clip, ...] = ()  # what the classifier learned from, where a caller names it
         self.chosen = spaced(self.clips, most)
         self.excluded: Counter[str] = Counter()
         self.broken: dict[str, str] = {}
@@ -164,26 +165,34 @@ class Subject:
         return [Target(i, self.classifier.labels[i]) for i in top]
 
     def evidence(self, explainer: Explainer, samples: Samples, targets: Sequence[Target]) -> list[Evidence]:
-        """Returns the evidence of a batch; errors pass."""
-        return explainer.evidence(samples, list(targets))
+        """Returns the evidence of a batch; errors pass.
 
-    def maps(self, explainer: Explainer, samples: Samples, targets: Sequence[Target]) -> Values:
-        """Returns the values by which bins are ranked, `[batch, freq, frame]` on the STFT grid, on the CPU.
-
-        Where an explainer fails, each clip is tried alone, so that only what fails is zeros.
+        What explains its classifier's decision alone, and nothing else, does so around another classifier.
         """
         try:
-            return self._finite(self._values(explainer, samples, targets))
-        except Exception:
-            rows = [self._alone(explainer, samples[i : i + 1], targets[i]) for i in range(len(samples))]
-        return self._finite(torch.cat(rows))
+            return explainer.evidence(samples, list(targets))
+        except TargetError:
+            if explainer.classifier is self.classifier:
+                raise
+            return explainer.evidence(samples, [None] * len(samples))
 
-    def _alone(self, explainer: Explainer, samples: Samples, target: Target) -> Values:
+    def maps(self, explainer: Explainer, samples: Samples, targets: Sequence[Target], *, failed: float = 0.0) -> Values:
+        """Returns the values by which bins are ranked, `[batch, freq, frame]` on the STFT grid, on the CPU.
+
+        Where an explainer fails, each clip is tried alone, so that only what fails is `failed` everywhere.
+        """
         try:
-            return self._values(explainer, samples, [target])
+            return self._finite(self._values(explainer, samples, targets), failed)
+        except Exception:
+            rows = [self._alone(explainer, samples[i : i + 1], targets[i], failed) for i in range(len(samples))]
+        return torch.cat(rows)
+
+    def _alone(self, explainer: Explainer, samples: Samples, target: Target, failed: float) -> Values:
+        try:
+            return self._finite(self._values(explainer, samples, [target]), failed)
         except Exception as error:
             self.failures[f"{type(error).__name__}: {error}"] += 1
-            return torch.zeros(1, *self.classifier.grid(samples.shape[1]).shape)
+            return torch.full((1, *self.classifier.grid(samples.shape[1]).shape), failed)
 
     def _values(self, explainer: Explainer, samples: Samples, targets: Sequence[Target]) -> Values:
         grid = self.classifier.grid(samples.shape[1])
@@ -193,11 +202,11 @@ class Subject:
             raise ValueError(f"maps of shape {(len(samples), *grid.shape)} were expected, got {tuple(values.shape)}")
         return values
 
-    def _finite(self, values: Values) -> Values:
+    def _finite(self, values: Values, failed: float) -> Values:
         finite = values.isfinite().flatten(1).all(1)
         if not bool(finite.all()):
             self.failures["NaN or infinite in the map"] += int((~finite).sum())
-        return torch.where(finite[:, None, None], values, 0.0)
+        return torch.where(finite[:, None, None], values, failed)
 
 
 def spaced(clips: Sequence[Item], most: int | None) -> tuple[Item, ...]:

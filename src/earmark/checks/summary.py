@@ -14,6 +14,8 @@ def summary_of(report: CheckReport) -> str:
     lines = [f"# Checks of {escaped(about['explainer']['name'])} on {escaped(about['classifier'])}", ""]
     clips = about["clips"]
     lines += [f"{clips['scored']} of {clips['n']} clips, {clips['groups']} recordings.", ""]
+    for warning in about.get("warnings", ()):
+        lines += [escaped(warning), ""]
     for result in report.results:
         lines += _check(result)
     return "\n".join(lines).rstrip() + "\n"

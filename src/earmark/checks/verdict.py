@@ -89,7 +89,7 @@ class _Words:
         self.groups = subject.groups
         self._known: dict[tuple[int, str], Interval] = {}
         self.finals = {measure: self._final(measure) for measure in MEASURES}
-        self.unchanged = float(column(self.full.draws, "unchanged").mean())
+        self.unchanged = float(column(self.full.draws, "unchanged").nanmean())  # NaN where no map could be made
 
     def interval(self, draws: list[Rows], measure: str) -> Interval:
         """Returns the mean of a measure over clips and draws."""
@@ -122,15 +122,21 @@ class _Words:
         """The verdict."""
         return False if self.unchanged > MOST else self.finals[self.deciding].passed
 
+    @property
+    def n_lost(self) -> int:
+        """How many maps could not be compared, since one of the two failed."""
+        return int(column(self.full.draws, "unchanged").isnan().sum())
+
     def counts(self) -> dict[str, Any]:
         """Returns shares and counts beside the similarities."""
-        n_constant = int(column(self.full.draws, "constant").sum())
+        n_constant = int(column(self.full.draws, "constant").nansum())
         return {
             "n": len(self.groups),
             "groups": len(set(self.groups)),
             "decides": self.config.decides,
             "unchanged": self.unchanged,
             "constant_after": n_constant,
+            "failed": self.n_lost,
             "passed_by": {measure: final.passed for measure, final in self.finals.items()},
         }
 
@@ -138,12 +144,14 @@ class _Words:
 
     def sentence(self) -> str:
         """Returns the verdict with its numbers."""
-        parts = [self._main(), self._others(), self._size()]
+        parts = [self._main(), self._others(), self._lost(), self._size()]
         return " ".join(part for part in parts if part)
 
     def _main(self) -> str:
         name, measure = self.subject.name, MEASURES[self.deciding]
         what = "all layers but the head" if self.config.parity else "all layers"
+        if math.isnan(self.unchanged):
+            return f"{name} cannot be judged: none of its maps could be made."
         if self.unchanged > MOST:
             return (
                 f"{name} ignores the model: with {what} re-drawn, {100 * self.unchanged:.0f} % of its maps are what "
@@ -172,6 +180,13 @@ class _Words:
             [f"{MEASURES[m]} ({number(f.after.mean)} against {number(f.other.mean)})" for m, f in other.items()]
         )
         return f"It would {'fail' if self.passed else 'pass'} by {numbers}."
+
+    def _lost(self) -> str:
+        """Says how many maps are left out."""
+        if not self.n_lost or math.isnan(self.unchanged):
+            return ""
+        n_all = len(self.groups) * len(self.full.draws)
+        return f"{self.n_lost} of {several(n_all, 'pair')} of maps are left out, since one of the two failed."
 
     def _size(self) -> str:
         counted = [several(len(self.groups), "clip"), several(len(set(self.groups)), "recording")]
@@ -203,9 +218,10 @@ class _Words:
         return (MEASURES[measure], spread(final.after), *controls, spread(final.difference), verdict)
 
     def _step_row(self, step: Step) -> tuple[str | int, ...]:
-        unchanged = float(column(step.draws, "unchanged").mean())
+        unchanged = float(column(step.draws, "unchanged").nanmean())
         values = [spread(self.interval(step.draws, measure)) for measure in MEASURES]
-        return (step.layer, step.n_parameters, *values, f"{100 * unchanged:.0f} %")
+        share = "–" if math.isnan(unchanged) else f"{100 * unchanged:.0f} %"
+        return (step.layer, step.n_parameters, *values, share)
 
     # -- charts -----------------------------------------------------------------------------------------------------
 

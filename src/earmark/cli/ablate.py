@@ -37,12 +37,12 @@ def ablate(
     label_column: Annotated[str, typer.Option(help="Column with the label.")] = "label",
     group_column: Annotated[str | None, typer.Option(help="Column with what intervals resample together.")] = None,
     views: Annotated[str, typer.Option(help="Shapes of the regions.")] = ",".join(VIEWS),
-    fills: Annotated[str, typer.Option(help="waveform, floor, mean, band_mean, noise, attenuate.")] = "waveform",
+    fills: Annotated[str, typer.Option(help="waveform, floor, mean, band_mean, noise, attenuation.")] = "waveform",
     draws: Annotated[int, typer.Option(help="Draws of each random control, for each seed.")] = 20,
     seeds: Annotated[str, typer.Option(help="Seeds of the draws.")] = "0",
     keep_draws: Annotated[int, typer.Option(help="Draws that are also scored alone; 0: no region is.")] = 5,
     noise_db: Annotated[float, typer.Option(help="Of the fill noise, below the clip.")] = 30.0,
-    attenuate_db: Annotated[float, typer.Option(help="Of the fill attenuate.")] = 20.0,
+    attenuation_db: Annotated[float, typer.Option(help="Of the fill attenuation, below the clip.")] = 20.0,
     batch: Annotated[int, typer.Option(help="Masked clips in one forward pass.")] = 16,
     limit: Annotated[int | None, typer.Option(help="So many clips at most, evenly spaced.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("ablation"),
@@ -64,7 +64,7 @@ def ablate(
         seeds=_whole(seeds),
         keep_draws=keep_draws,
         noise_db=noise_db,
-        attenuate_db=attenuate_db,
+        attenuation_db=attenuation_db,
         batch=batch,
     )
     model = load_classifier(classifier, device=device)

@@ -40,8 +40,15 @@ def check(
     group_column: Annotated[str | None, typer.Option(help="Column with what intervals resample together.")] = None,
     checks: Annotated[
         str,
-        typer.Option(help="determinism, completeness, randomization, stability; labels and roar train models: slow."),
+        typer.Option(
+            help="determinism, completeness, randomization, stability, decoder; decoder-refits, labels and roar train "
+            "models: slow."
+        ),
     ] = ",".join(USUAL),
+    training_folds: Annotated[
+        str | None,
+        typer.Option(help="What the classifier learned from, for decoder-refits; default: as its card says."),
+    ] = None,
     limit: Annotated[int, typer.Option(help="So many clips at most are explained, evenly spaced.")] = 100,
     seeds: Annotated[str, typer.Option(help="One draw of new weights, and one seed of the explainer, each.")] = "0,1,2",
     parity: Annotated[bool, typer.Option(help="Randomize as published: head and normalization are kept.")] = False,
@@ -72,11 +79,16 @@ def check(
     if model.head.notice:
         say(model.head.notice)
     clips, told = _clips(data, folds, label_column, group_column)
+    training = _clips(data, training_folds, label_column, group_column)[0] if training_folds else ()
     with only_one(out):
         report = _checked(
-            (model, explainer, clips, names, config), {"options": parsed_settings(settings or []), "told": told}, out
+            (model, explainer, clips, names, config),
+            {"options": parsed_settings(settings or []), "told": told, "training": training},
+            out,
         )
         _write(report, out, told, options)
+    for warning in report.about.get("warnings", ()):
+        say(warning)
     return {"folder": str(out), "page": str(out / PAGE), "passed": report.passed, **report.to_dict()}
 
 
@@ -168,8 +180,7 @@ def _write(report: "CheckReport", out: Path, told: dict[str, Any], options: dict
     from ..classifiers.card import write_whole
     from ..render.check_page import check_page
 
-    mark = f"{report.about['key']}:{','.join(result.name for result in report.results)}"
-    if page_is_of(out / PAGE, mark) and (out / SUMMARY).is_file():
+    if page_is_of(out / PAGE, report.mark) and (out / SUMMARY).is_file():
         return
     save_params(out, "check", {**options, "out": str(out)})
     write_whole(out / SUMMARY, summary_of(report))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .explain import bank_folders, write_explanations
+from .explain import bank_folders, embedded_mask, write_explanations
 from .options import command, say
 
 
@@ -16,7 +16,10 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the pages.")] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Which generated scene is explained.")] = 7,
 ) -> dict[str, Any]:
-    """Generate a scene, save it as a WAV, explain it; and, where ESC-10 is at hand, one of its clips."""
+    """Generate a scene, save it as a WAV, explain it; and, where ESC-10 is at hand, one of its clips.
+
+    As `earmark explain` does it: by prototypes and, where an L-MAC is embedded, its mask.
+    """
     from ..classifiers.load import load_classifier
     from ..data.scenes import scenes
     from ..explainers.load import embedded_folder, load_explainer
@@ -27,14 +30,15 @@ def demo(
     explainer = load_explainer(embedded_folder("apex", model) or "apex", classifier=model)
     waveform = clip.source()  # type: ignore[operator]
     say(f"a generated scene with {', '.join(clip.labels)}")
-    done = [write_explanations(explainer, Clip("scene.wav", waveform), out / "scene")]
+    done = [write_explanations(explainer, Clip("scene.wav", waveform), out / "scene", masker=embedded_mask(model))]
     waveform.save(out / "scene.wav")
     recording = _recording()
     if recording is not None:
         esc = load_classifier("esc10-cnn")
         apex = embedded_folder("apex", esc) or "apex"
         explainer = load_explainer(apex, classifier=esc, bank_audio=bank_folders(None))
-        done.append(write_explanations(explainer, Clip(recording.name, recording), out / "recording"))
+        clip = Clip(recording.name, recording)
+        done.append(write_explanations(explainer, clip, out / "recording", masker=embedded_mask(esc)))
     for entry in done:
         say(f"heard {', '.join(e['target'] for e in entry['explanations'])}: open {Path(entry['page']).resolve()}")
     return {"explained": done}

@@ -83,7 +83,7 @@ def evaluate(
 
     refuse_other(out, "evaluate")
     config = EvaluateConfig(
-        areas=tuple(dict.fromkeys(area / 100 for area in sorted(_numbers(areas, float, "--areas")))),
+        areas=_areas(areas),
         reentry=tuple(_parts(reentry)),  # type: ignore[arg-type]
         insertion=insertion,
         fill=fill,
@@ -97,7 +97,9 @@ def evaluate(
         say(model.head.notice)
     clips = listed_clips(DataOptions(data, label_column, group_column), folds, limit)
     say_unknown_labels(clips, model.labels)
-    sets = {name: clips if recipe is None else mix(clips, recipe) for name, recipe in _mixtures(mixture).items()}
+    recipes = _mixtures(mixture)
+    _say_heard(model, recipes)
+    sets = {name: clips if recipe is None else mix(clips, recipe) for name, recipe in recipes.items()}
     told = _told(data, folds, group_column, limit)
     with only_one(out):
         refuse_mixed(out, len(sets))
@@ -249,6 +251,19 @@ def _mixtures(text: str) -> "dict[str, Recipe | None]":
     return dict(found)
 
 
+def _say_heard(model: "Classifier", recipes: "dict[str, Recipe | None]") -> None:
+    """Warns of mixtures of noise that the classifier may have heard in its training."""
+    from ..data.backgrounds import may_have_been_heard
+
+    heard = (model.card.get("training", {}).get("background") or {}).get("name")
+    for name, recipe in recipes.items():
+        if heard and recipe and recipe.source and may_have_been_heard(recipe.source, heard):
+            say(
+                f"The mixture {name} may hold recordings that {model.name} heard in its training ({heard}); name "
+                "folds that it did not hear, as in id:0:PATH#3."
+            )
+
+
 def _told(data: str, folds: str | None, group_column: str | None, limit: int | None) -> dict[str, Any]:
     from .datasets import data_name
 
@@ -258,6 +273,14 @@ def _told(data: str, folds: str | None, group_column: str | None, limit: int | N
 
 def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _areas(text: str) -> tuple[float, ...]:
+    """Returns shares of all bins, rising, from percentages."""
+    found = sorted(set(_numbers(text, float, "--areas")))
+    if not all(0 < area <= 100 for area in found):
+        raise InputError(f"--areas takes percentages above 0, at most 100, got {text!r}; name for instance 10,50.")
+    return tuple(area / 100 for area in found)
 
 
 def _numbers(text: str, kind: Any, option: str) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import chain, count, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +19,9 @@ from .options import command, save_params, say
 from .progress import progress
 
 if TYPE_CHECKING:
+    from ..classifiers.base import Classifier
     from ..explainers.base import Explainer
+    from ..explanation import Explanation
     from ..run.known import Found
     from ..types import Clip
 
@@ -44,6 +46,9 @@ def explain(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the method, as name=value; may be repeated.")
     ] = None,
+    mask: Annotated[
+        bool, typer.Option("--mask/--no-mask", help="Draw the embedded L-MAC's mask beside the prototypes.")
+    ] = True,
     bank_audio: Annotated[
         list[Path] | None, typer.Option(help="Where prototypes' sounds are looked for, by content hash.")
     ] = None,
@@ -57,6 +62,7 @@ def explain(
 ) -> dict[str, Any]:
     """Explain what a classifier heard in each clip: a page, sounds, tables and exact values.
 
+    Without `--explainer`, by prototypes; where an L-MAC is embedded for the classifier, with its mask beside them.
     Clips whose explanation is there already, of the same sound and with the same settings, are not explained again.
     """
     from ..store.filling import only_one
@@ -68,7 +74,8 @@ def explain(
     options = {name: value for name, value in apex.items() if value is not None} | parsed_settings(settings or [])
     asked = {"target": target, "against": against, "start": start, "end": end, "device": device, "seed": seed}
     with only_one(out):
-        job = _job(classifier, explainer, bank_folders(bank_audio), options, asked, fresh)
+        job = _job(classifier, explainer, bank_folders(bank_audio), options, asked, mask and explainer is None)
+        job.fresh = fresh
         with progress("explaining") as report:
             for index, (path, folder) in enumerate(places):
                 job.explain(path, folder, f"{index} of {len(places)} clips were explained")
@@ -88,11 +95,12 @@ class _Job:
     """What all clips of a run share, and what has come of them so far."""
 
     method: "Explainer"
+    masker: "Explainer | None"  # draws the mask beside each explanation
     settings: str  # the hash of all that explanations depend on beside the sound
     target: str | None
     against: str | None
     part: tuple[float | None, float | None]
-    fresh: bool
+    fresh: bool = False
     done: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
     n_known: int = 0
@@ -120,7 +128,16 @@ class _Job:
             self.n_known += 1
             return _known_entry(folder, there, began)
         clip = Clip(path.name, read(path, *self.part, max_duration_s=MAX_SECONDS))
-        return write_explanations(self.method, clip, folder, self.target, self.against, part=self.part, made_from=made)
+        return write_explanations(
+            self.method,
+            clip,
+            folder,
+            masker=self.masker,
+            target=self.target,
+            against=self.against,
+            part=self.part,
+            made_from=made,
+        )
 
 
 def _job(
@@ -129,7 +146,7 @@ def _job(
     bank_audio: tuple[str, ...],
     options: dict[str, Any],
     asked: dict[str, Any],
-    fresh: bool,
+    mask: bool,
 ) -> _Job:
     """Loads what is needed to explain."""
     from ..classifiers.load import load_classifier
@@ -144,8 +161,26 @@ def _job(
     method = load_explainer(chosen, classifier=model, **told, **options)
     if model.head.notice:
         say(model.head.notice)
-    settings = settings_key(model, fitted or str(chosen), {**options, **asked, "bank_audio": bank_state(bank_audio)})
-    return _Job(method, settings, asked["target"], asked["against"], (asked["start"], asked["end"]), fresh)
+    masker = embedded_mask(model, asked["against"]) if mask else None
+    beside = embedded_folder(masker.method, model) if masker else None
+    told_by = {**options, **asked, "bank_audio": bank_state(bank_audio)}
+    settings = settings_key(model, fitted or str(chosen), told_by, beside)
+    return _Job(method, masker, settings, asked["target"], asked["against"], (asked["start"], asked["end"]))
+
+
+def embedded_mask(model: "Classifier", against: str | None = None) -> "Explainer | None":
+    """Returns the explainer whose masks stand beside prototypes, if there is one; why it cannot be used is said."""
+    from ..explainers.beside import embedded_masker
+
+    try:
+        masker = embedded_masker(model)
+    except Exception as error:  # a mask must not cost what it stands beside
+        say(f"earmark: there is no mask beside the prototypes: {error}")
+        return None
+    if masker and against is not None:
+        say("There is no mask beside the prototypes: one label is drawn at a time, and not one against another.")
+        return None
+    return masker
 
 
 @contextmanager
@@ -163,13 +198,18 @@ def write_explanations(
     method: "Explainer",
     clip: "Clip",
     folder: Path,
+    *,
+    masker: "Explainer | None" = None,
     target: str | None = None,
     against: str | None = None,
-    *,
     part: tuple[float | None, float | None] = (None, None),
     made_from: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Writes one folder, or one per label where a multi-label classifier heard several, and says what was heard."""
+    """Writes one folder, or one per label where a multi-label classifier heard several, and says what was heard.
+
+    A mask that cannot be drawn is left out and named; the folder then counts as not made yet, as what failed does.
+    """
+    from ..store.beside import MASK
     from ..store.explanations import save_explanations
 
     began = time.perf_counter()
@@ -177,35 +217,54 @@ def write_explanations(
         explanations = method.explain_all(clip)
     else:
         explanations = [method.explain(clip, target, against=against)]
+    parts = [explanation.of_part(*part) for explanation in explanations]
+    masks = _masks(masker, parts)
+    made_from = None if None in masks else made_from
     with _writing():
-        parts = [explanation.of_part(*part) for explanation in explanations]
-        folders = save_explanations(parts, folder, made_from=made_from)
+        folders = save_explanations(parts, folder, made_from=made_from, beside=masks)
     first = explanations[0]
     if first.provenance.resampled_from:
         say(f"{clip.id}: resampled from {first.provenance.resampled_from} to {first.grid.sample_rate} Hz")
     told = [
-        (e.target.label, place, [r.to_dict() for r in e.regions()])
-        for e, place in zip(explanations, folders, strict=True)
+        _told(place, e.target.label, [r.to_dict() for r in e.regions()], place / MASK if mask else None)
+        for e, place, mask in zip_longest(explanations, folders, masks)
     ]
     return _entry(folder, first.prediction.top(1)[0], told, began)
 
 
+def _masks(masker: "Explainer | None", explanations: "list[Explanation]") -> "list[Explanation | None]":
+    """Returns the mask beside each explanation of a clip; those that cannot be drawn are named."""
+    from ..explainers.beside import masks_beside
+
+    def failed(label: str, error: Exception) -> None:
+        say(f"earmark: {explanations[0].name}: there is no mask for {label}: {error}")
+
+    return [] if masker is None else masks_beside(masker, explanations, failed)
+
+
 def _known_entry(folder: Path, there: "Found", began: float) -> dict[str, Any]:
     """Returns what is said of a clip that was explained before."""
-    told = [(about["target"]["label"], place, about["regions"]) for place, about in there]
+    from ..store.beside import mask_folder
+
+    told = [
+        _told(place, about["target"]["label"], about["regions"], mask_folder(place, about)) for place, about in there
+    ]
     return _entry(folder, there[0][1]["prediction"], told, began)
 
 
-def _entry(
-    folder: Path, heard: dict[str, Any], told: list[tuple[str, Path, list[dict[str, Any]]]], began: float
-) -> dict[str, Any]:
-    """Returns what is said of a clip: the label put first, and each explanation's target, folder and regions."""
+def _told(folder: Path, label: str, regions: list[dict[str, Any]], mask: Path | None) -> dict[str, Any]:
+    """Returns what is said of one explanation; where there is a mask beside it, its folder."""
+    return {"target": label, "folder": str(folder), "regions": regions, "mask": str(mask) if mask else None}
+
+
+def _entry(folder: Path, heard: dict[str, Any], told: list[dict[str, Any]], began: float) -> dict[str, Any]:
+    """Returns what is said of a clip: the label put first, and each of its explanations."""
     return {
         "folder": str(folder),
         "page": str(folder / "index.html"),
         "label": heard["label"],
         "prob": heard["prob"],
-        "explanations": [{"target": label, "folder": str(at), "regions": regions} for label, at, regions in told],
+        "explanations": told,
         "seconds": round(time.perf_counter() - began, 3),
     }
 
@@ -287,7 +346,7 @@ def bank_folders(given: list[Path] | None) -> tuple[str, ...]:
 
 
 def _given(values: dict[str, Any], inputs: list[Path]) -> dict[str, Any]:
-    names = ("classifier", "explainer", "target", "against", "start", "end", "strict", "device", "seed")
+    names = ("classifier", "explainer", "target", "against", "start", "end", "strict", "device", "seed", "mask")
     folders = {"inputs": [str(p) for p in inputs], "bank_audio": [str(p) for p in values["bank_audio"] or ()]}
     folders["settings"] = list(values["settings"] or ())
     return {**folders, **{name: values[name] for name in names}}

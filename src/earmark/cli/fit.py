@@ -1,18 +1,42 @@
 """`earmark fit`: train an explainer on a frozen classifier."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..explainers.apex.config import ApexConfig
+from ..explainers.fitted_config import FitConfig
+from ..explainers.l2i.config import L2iConfig
+from ..explainers.lmac.config import LmacConfig
+from ..explainers.lmac_td.config import LmacTdConfig
 from .options import command, save_params, say, with_config
 from .progress import progress
 
 if TYPE_CHECKING:
     from ..classifiers.base import Classifier
     from ..types import Clip
+
+#: Fitted explainers beside APEX, and the function that fits each.
+FITS = {
+    "lmac": "earmark.explainers.lmac.train:fit_lmac",
+    "lmac-td": "earmark.explainers.lmac_td.train:fit_lmac_td",
+    "l2i": "earmark.explainers.l2i.train:fit_l2i",
+}
+
+DataOption = Annotated[str, typer.Option(help="Folder of clips, scenes:N, or NAME:PATH of a published set.")]
+OutOption = Annotated[Path, typer.Option(help="Folder for the explainer.")]
+ClassifierOption = Annotated[str, typer.Option(help="Embedded name, folder, or file.py:function.")]
+FoldsOption = Annotated[str | None, typer.Option(help="Folds to learn from; default: the classifier's own.")]
+LabelColumnOption = Annotated[str, typer.Option(help="Column with the label.")]
+GroupColumnOption = Annotated[str | None, typer.Option(help="Column with what must stay together.")]
+DeviceOption = Annotated[str, typer.Option(help="Where the model runs.")]
+MixtureOption = Annotated[
+    str | None, typer.Option(help="What is mixed into the clips to learn from: ood, white:6, id:0:PATH, ...")
+]
 
 app = typer.Typer(no_args_is_help=True, help="Fit an explainer to a classifier, which is not changed.")
 
@@ -22,15 +46,15 @@ app = typer.Typer(no_args_is_help=True, help="Fit an explainer to a classifier, 
 @with_config("config", ApexConfig)
 def apex(
     *,
-    data: Annotated[str, typer.Option(help="Folder of clips, scenes:N, or NAME:PATH of a published set.")],
-    out: Annotated[Path, typer.Option(help="Folder for the explainer.")],
-    classifier: Annotated[str, typer.Option(help="Embedded name, folder, or file.py:function.")] = "esc10-cnn",
-    folds: Annotated[str | None, typer.Option(help="Folds to learn from; default: the classifier's own.")] = None,
-    label_column: Annotated[str, typer.Option(help="Column with the label.")] = "label",
-    group_column: Annotated[str | None, typer.Option(help="Column with what must stay together.")] = None,
+    data: DataOption,
+    out: OutOption,
+    classifier: ClassifierOption = "esc10-cnn",
+    folds: FoldsOption = None,
+    label_column: LabelColumnOption = "label",
+    group_column: GroupColumnOption = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for cached features; default: inside --out.")] = None,
     cache_gb: Annotated[float, typer.Option(help="Most disk space for cached maps, in GB.")] = 4.0,
-    device: Annotated[str, typer.Option(help="Where the model runs.")] = "cpu",
+    device: DeviceOption = "cpu",
     config: ApexConfig,
 ) -> dict[str, Any]:
     """Learn a basis of pure channels and collect their prototypes."""
@@ -61,6 +85,113 @@ def apex(
         diagnostics = _fit(model, clips, config, out, cache or out / ".cache", cache_gb, about, options)
     say(f"explainer in {out}")
     return {"folder": str(out), "diagnostics": diagnostics}
+
+
+@app.command("lmac")
+@command
+@with_config("config", LmacConfig)
+def lmac(
+    *,
+    data: DataOption,
+    out: OutOption,
+    classifier: ClassifierOption = "esc10-cnn",
+    folds: FoldsOption = None,
+    mixture: MixtureOption = None,
+    start: Annotated[Path | None, typer.Option(help="A fitted L-MAC to fine-tune; give --mixture with it.")] = None,
+    label_column: LabelColumnOption = "label",
+    group_column: GroupColumnOption = None,
+    device: DeviceOption = "cpu",
+    config: LmacConfig,
+) -> dict[str, Any]:
+    """Train a decoder that draws a mask which can be heard."""
+    sources = _Sources(data, classifier, folds, mixture, label_column, group_column, device)
+    return _decoder("lmac", sources, config.with_preset(), out, start)
+
+
+@app.command("lmac-td")
+@command
+@with_config("config", LmacTdConfig)
+def lmac_td(
+    *,
+    data: DataOption,
+    out: OutOption,
+    classifier: ClassifierOption = "esc10-cnn",
+    folds: FoldsOption = None,
+    mixture: MixtureOption = None,
+    label_column: LabelColumnOption = "label",
+    group_column: GroupColumnOption = None,
+    device: DeviceOption = "cpu",
+    config: LmacTdConfig,
+) -> dict[str, Any]:
+    """Train a separator whose output, a sound of its own, is the evidence."""
+    sources = _Sources(data, classifier, folds, mixture, label_column, group_column, device)
+    return _decoder("lmac-td", sources, config, out)
+
+
+@app.command("l2i")
+@command
+@with_config("config", L2iConfig)
+def l2i(
+    *,
+    data: DataOption,
+    out: OutOption,
+    classifier: ClassifierOption = "esc10-cnn",
+    folds: FoldsOption = None,
+    mixture: MixtureOption = None,
+    label_column: LabelColumnOption = "label",
+    group_column: GroupColumnOption = None,
+    device: DeviceOption = "cpu",
+    config: L2iConfig,
+) -> dict[str, Any]:
+    """Learn a dictionary of sounds, and which of them speak for each label."""
+    sources = _Sources(data, classifier, folds, mixture, label_column, group_column, device)
+    return _decoder("l2i", sources, config.with_preset(), out)
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """Which clips of which data a fit learns from, and for which classifier: the options by name."""
+
+    data: str
+    classifier: str
+    folds: str | None
+    mixture: str | None
+    label_column: str
+    group_column: str | None
+    device: str
+
+
+def _decoder(method: str, sources: _Sources, config: FitConfig, out: Path, start: Path | None = None) -> dict[str, Any]:
+    """Fits a decoder into a folder, going on from what a killed fit left there."""
+    from ..classifiers.load import load_classifier
+    from ..data.mixtures import mix
+    from ..explainers.load import load_explainer
+    from ..store.filling import filling, only_one
+    from .datasets import DataOptions, clips_of, data_name, groups_of, say_groups
+
+    module, _, name = FITS[method].partition(":")
+    fit = getattr(import_module(module), name)
+    model = load_classifier(sources.classifier, device=sources.device)
+    folds = own_folds(model.card, sources.data, sources.folds)
+    clips = clips_of(DataOptions(sources.data, sources.label_column, sources.group_column, config.seed), folds)
+    say(f"{len(clips)} clips, a share of {config.held_out:g} held out by group")
+    say_groups(sources.data, clips, sources.group_column)
+    groups = groups_of(sources.data, clips, sources.group_column)
+    about = {"data": data_name(sources.data), "folds": folds, "group_column": groups, "mixture": sources.mixture}
+    clips = mix(clips, sources.mixture, seed=config.seed) if sources.mixture else clips
+    more = {"start": load_explainer(start, classifier=model)} if start else {}
+    with only_one(out):
+        with progress("fitting") as report:
+            explainer = fit(model, clips, config, progress=report, resume_dir=out / ".resume", **more)
+        explainer.diagnostics |= about
+        with filling(out, "config.json", ()) as part:
+            explainer.save(part)
+            save_params(part, f"fit {method}", {**asdict(sources), "folds": folds, "start": start, **config.to_dict()})
+        clear_working_files(out)
+    for clip_id, why in explainer.diagnostics.get("skipped", {}).items():
+        say(f"skipped {clip_id}: {why}")
+    say(f"explainer in {out}")
+    return {"folder": str(out), "diagnostics": explainer.diagnostics}
 
 
 def _fit(

@@ -52,6 +52,31 @@ def background_name(text: str) -> str:
     return name if folds is None else f"{name}#{','.join(map(str, folds))}"
 
 
+def may_have_been_heard(text: str, heard: str) -> bool:
+    """Says whether recordings that are mixed in may be among those that a training heard.
+
+    Parameters
+    ----------
+    text
+        The recordings of a mixture: a folder or a published layout, with `#FOLDS` or without.
+    heard
+        What a card calls those of the training, see `background_name`. Where neither names folds, both are divided
+        alike and share nothing.
+
+    Examples
+    --------
+    >>> may_have_been_heard("/data/rain", "rain#1,2"), may_have_been_heard("/data/rain#3", "rain#1,2")
+    (True, False)
+    >>> may_have_been_heard("/data/rain", "rain"), may_have_been_heard("/data/wind", "rain#1,2")
+    (False, False)
+    """
+    name, _, theirs = heard.partition("#")
+    path, ours = _split_name(text)
+    if background_name(path) != name or (ours is None and not theirs):
+        return False
+    return ours is None or not theirs or bool(set(ours) & set(parse_folds(theirs)))
+
+
 def _split_name(text: str) -> tuple[str, tuple[int, ...] | None]:
     path, mark, folds = text.rpartition("#")
     return (path, parse_folds(folds)) if mark and folds.replace(",", "").isdigit() else (text, None)

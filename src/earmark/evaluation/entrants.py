@@ -29,11 +29,6 @@ class Entrant:
         cost = {"forward_passes": forward, "backward_passes": backward}
         return {"method": self.explainer.method, "seed": self.seed, "config": self.explainer._config(), **cost}
 
-    def basis(self) -> str:
-        """Returns what tells two fitted explainers of one method apart."""
-        bank = getattr(self.explainer, "bank", None)
-        return "" if bank is None else str(bank.basis_sha256)
-
 
 def entrants_of(
     classifier: Classifier, explainers: Sequence[Given] | Mapping[str, Given], seeds: Sequence[int]

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..classifiers.base import Classifier
+from ..classifiers.learned import learned_from
 from ..errors import EarmarkError, ModelError
 from ..explanation import package_versions
 from ..fills import Fill
@@ -186,7 +187,7 @@ def _key(about: dict[str, Any], entrants: Sequence[Entrant], clips: Sequence[Cli
     """Returns the sha256 of all that the scores depend on."""
     known = [
         about,
-        [entrant.basis() for entrant in entrants],
+        [entrant.explainer._learned() for entrant in entrants],
         [[clip.id, sha256_of(clip), clip.labels, clip.group, clip.fold, _events(clip)] for clip in clips],
     ]
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
@@ -199,10 +200,8 @@ def _events(clip: Clip) -> list[dict[str, Any]]:
 def _of_model(classifier: Classifier) -> dict[str, Any]:
     """Returns what the result card says of the classifier beyond what the scores depend on."""
     card = classifier.card
-    loop = card.get("training", {}).get("loop", {})
-    learned = {"data": card.get("data"), "folds": card.get("folds"), "seed": loop.get("seed")}
     parity = card.get("front_end_parity", "own front end")
-    return {"normalizes": classifier.front_end.normalizes, "parity": parity, "learned_from": learned}
+    return {"normalizes": classifier.front_end.normalizes, "parity": parity, "learned_from": learned_from(card)}
 
 
 def _about(

@@ -1,14 +1,13 @@
 """What a reader must know before believing scores: one sentence for each thing. Imports no torch."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from ..classifiers.learned import learned_warning
 
 GAP = 0.05  # of the difference of scores, by which values may miss it
 
 Row = Mapping[str, Any]
-
-SAME = {"esc10": "esc50"}  # data sets whose clips and folds are those of another one
 
 
 def warnings_of(about: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
@@ -26,32 +25,9 @@ def warnings_of(about: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
 
 def _learned(about: Mapping[str, Any], rows: Sequence[Row]) -> Iterable[str]:
     """Yields a sentence where clips are those from which the classifier learned, as far as its card tells."""
-    learned, told = about.get("learned_from") or {}, about.get("told") or {}
-    clips = {row["clip"]: row["fold"] for row in rows}
-    ours, theirs = str(told.get("data")), str(learned.get("data"))
-    if ours.startswith("scenes:") and theirs.startswith("scenes:"):
-        n = sum(_is_training_scene(clip, theirs, learned.get("seed")) for clip in clips)
-        where, instead = "training scenes", "score scenes of another seed"
-    elif SAME.get(ours, ours) == SAME.get(theirs, theirs) and learned.get("folds"):
-        folds = {int(fold) for fold in re.findall(r"\d+", str(learned["folds"]))}
-        n = sum(fold in folds for fold in clips.values())
-        where, instead = f"training folds ({learned['folds']})", "score other ones with --folds"
-    else:
-        return
-    if n:
-        yield (
-            f"{n} of {len(clips)} clips are of the {where} of {about['classifier']}, where it is surer than elsewhere; "
-            f"{instead}."
-        )
-
-
-def _is_training_scene(clip: str, data: str, seed: Any) -> bool:
-    """Says whether a scene is one of those of which a training on `scenes:N` makes three sets, the first to learn."""
-    found = re.match(r"scenes:(\d+):(\d+)", clip)
-    n = data.partition(":")[2]
-    if found is None or seed is None or not n.isdigit():
-        return False
-    return int(found[1]) == 3 * int(seed) and int(found[2]) < int(n)
+    data, folds = (about.get("told") or {}).get("data"), {row["clip"]: row["fold"] for row in rows}
+    said = learned_warning(about["classifier"], about.get("learned_from") or {}, data, folds)
+    yield from [said] if said else []
 
 
 def _incomplete(rows: Sequence[Row]) -> Iterable[str]:

@@ -6,6 +6,9 @@ Installed packages add their own under the entry points `earmark.explainers`, se
 #: Registry names and where each lives, as "module:attribute"; nothing is imported before it is asked for.
 EXPLAINERS: dict[str, str] = {
     "apex": "earmark.explainers.apex.explainer:Apex",
+    "lmac": "earmark.explainers.lmac.explainer:Lmac",
+    "lmac-td": "earmark.explainers.lmac_td.explainer:LmacTd",
+    "l2i": "earmark.explainers.l2i.explainer:L2i",
     "saliency": "earmark.explainers.gradient:Saliency",
     "input-x-gradient": "earmark.explainers.gradient:InputXGradient",
     "smoothgrad": "earmark.explainers.gradient:SmoothGrad",
@@ -30,4 +33,4 @@ EXPLAINERS: dict[str, str] = {
 }
 
 #: Of these, the ones that are fitted to a classifier first, and loaded from a folder; the others are always ready.
-FITTED = ("apex",)
+FITTED = ("apex", "lmac", "l2i", "lmac-td")

@@ -4,9 +4,14 @@ A subclass writes two steps: `_forward`, all that is computed once for a batch o
 said for one clip and one target. It is final: no explainer inherits from another.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
 
 from ..audio.files import load_clip
 from ..audio.names import printable
@@ -157,12 +162,32 @@ class Explainer(ABC, Generic[State]):
     def _config(self) -> dict[str, Any]:
         """Returns the settings, as plain JSON values."""
 
+    def _learned(self) -> str:
+        """Returns a hash of what was fitted; none where nothing was. With the settings it tells two of a method apart.
+
+        It is of all tensors, modules and explainers that it holds by public names; private ones are computed anew.
+        """
+        held = sorted((name, value) for name, value in vars(self).items() if not name.startswith("_"))
+        parts = [part for name, value in held for part in _parts(name, value)]
+        return hashlib.sha256("".join(parts).encode()).hexdigest() if parts else ""
+
     def _seed(self) -> int | None:
         return None
 
     def _cost(self) -> tuple[int, int]:
         """Returns forward and backward passes of the classifier that one explanation costs."""
         return 1, 0
+
+
+def _parts(name: str, value: Any) -> Iterator[str]:
+    """Yields a line for each tensor that something learned holds."""
+    if isinstance(value, Explainer) and (inner := value._learned()):
+        yield f"{name}:{inner}\n"
+    tensors = value.state_dict() if isinstance(value, nn.Module) else {"": value}
+    for key, tensor in tensors.items():
+        if isinstance(tensor, Tensor):
+            content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+            yield f"{name}.{key}:{tensor.dtype}:{tuple(tensor.shape)}:{hashlib.sha256(content).hexdigest()}\n"
 
 
 def _told(explanation: Explanation, clip: Waveform | Clip, name: str | None) -> Explanation:

@@ -14,10 +14,11 @@ from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from captum.attr import Saliency as CaptumSaliency
 from torch import Tensor
 
+from ..audio.files import clip_sha256
 from ..audio.waveform import Waveform
 from ..classifiers.base import Classifier
 from ..errors import ModelError
-from ..types import Stage, Target, seeded
+from ..types import Clip, Stage, Target, seeded
 from .base import Explainer
 from .config import (
     GradientShapConfig,
@@ -137,7 +138,9 @@ class GradientShap(GradientMethod):
         return self.config.n_samples + 1 + len(self.references), self.config.n_samples
 
     def _config(self) -> dict[str, Any]:
-        return {**super()._config(), "n_references": len(self.references)}
+        heard = [clip_sha256(Clip("reference", one)) for one in self.references]
+        told = {"n_references": len(heard), **({"references": heard} if heard else {})}
+        return {**super()._config(), **told}
 
     def raw(self, entry: Entry, targets: Sequence[Target]) -> Raw:
         """Returns the expected gradients times ways."""

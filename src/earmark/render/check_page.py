@@ -23,6 +23,8 @@ TITLES = {
     "completeness": "Completeness",
     "randomization": "Randomized weights",
     "stability": "Stability",
+    "decoder": "Controls of the decoder",
+    "decoder-refits": "Decoders trained anew",
     "labels": "Randomized labels",
     "roar": "Remove and retrain",
 }
@@ -33,9 +35,26 @@ ASKED = {
     "learned must change; one that stays shows the sound. It must not be more like the intact map than the map of "
     "another clip is.",
     "stability": "Does the map stay what it is when the sound hardly changes, and move where the sound moves?",
+    "decoder": "A trained decoder draws something in any case. Does its map follow what the classifier passes on (D2), "
+    "and do its masks keep more than those of decoders that were never trained (D3)? D1 is the decoder on a classifier "
+    "with new weights, which is unusual input to it, and so no proof by itself.",
+    "decoder-refits": "The decoder is trained anew: on a classifier with new weights (D4) and on one that learned "
+    "shuffled labels (D5) its maps must differ; one that knows the sound alone (D6) must be beaten.",
     "labels": "The classifier is trained anew on shuffled labels: do its maps differ from those of the real one?",
     "roar": "What the maps mark is removed, and the classifier trained anew: does it miss what was removed?",
 }
+
+
+#: Above the pictures of a check: what they are.
+SHOWN = {
+    "randomization": (
+        "Maps, layer by layer",
+        "The first draw: the sound, the intact map, and the map of the same label after each layer, from the head on, "
+        "is re-drawn with all before it.",
+    ),
+    "decoder": ("Maps of the controls", "The first draw: the sound, the intact map, and the same label's by control."),
+}
+SHOWN["decoder-refits"] = SHOWN["decoder"]
 
 
 def check_page(report: CheckReport, *, title: str = "") -> str:
@@ -54,11 +73,11 @@ def check_page(report: CheckReport, *, title: str = "") -> str:
             explainer=about["explainer"]["name"],
             classifier=about["classifier"],
             title=title,
-            key=about["key"],
-            names=",".join(result.name for result in report.results),
+            mark=report.mark,
             facts=_facts(report),
             checks=[_check(result, report.pictures.get(result.name, ())) for result in report.results],
             card=card_rows(report),
+            warnings=about.get("warnings", ()),
         )
     )
 
@@ -102,6 +121,7 @@ def _check(result: CheckResult, pictures: Sequence[Mapping[str, Any]]) -> dict[s
             if any(line.points for line in chart.lines)
         ],
         "tables": [{"title": table.title, "grid": grid_of(table)} for table in result.tables],
+        "shown": SHOWN.get(result.name, SHOWN["randomization"]),
         "clips": [*_clips(pictures)],
     }
 

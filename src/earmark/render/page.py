@@ -14,12 +14,13 @@ from typing import Any
 from urllib.parse import quote
 
 from ..audio.waveform import Waveform
-from ..explanation import Attribution, Explanation, PrototypeEvidence
+from ..explanation import Attribution, Explanation, PrototypeEvidence, Provenance
 from ..masking import common_gain
 from . import words
 from .bars import bars_of
 from .figures import heat_of, marks
 from .gallery import channel_cards, gallery_data, page_sounds, training_sounds
+from .mask_section import mask_sounds, mask_view
 from .players import PageSound, browser_note, encode_sounds
 from .raster import Axes
 from .viewer import clip_data, script, script_json, style, viewer_data
@@ -32,7 +33,9 @@ TILE_ROWS, TILE_COLUMNS = 8, 10  # of heat as a table
 _OPEN = "earmark.openPage().then((page) => Object.assign(earmark, page));\n"
 
 
-def explanation_page(explanation: Explanation, *, most_characters: int = MOST_CHARACTERS) -> str:
+def explanation_page(
+    explanation: Explanation, beside: Explanation | None = None, *, most_characters: int = MOST_CHARACTERS
+) -> str:
     """Returns the page of an explanation as HTML.
 
     It holds its pictures and sounds and asks for nothing outside itself. It stays below 10 MB: where sounds are too
@@ -40,17 +43,21 @@ def explanation_page(explanation: Explanation, *, most_characters: int = MOST_CH
 
     Parameters
     ----------
+    beside
+        The same clip and label explained by a mask, which gets a section of its own; its page is taken to lie in the
+        folder `mask` beside this one.
     most_characters
         About how long the page may become; pictures are kept whatever they take.
     """
     training = training_sounds(explanation)
-    view = _view(explanation, training)
+    view = _view(explanation, training, beside)
     data = viewer_data(explanation)
-    pictures = len(script_json(data)) + sum(
-        len(prototype["plot"].image) for channel in view["channels"] for prototype in channel["prototypes"]
+    taken = len(script_json(data)) + _characters(view)
+    own = _own_sounds(explanation, beside)
+    packed, plan = encode_sounds(
+        _sounds(explanation, beside, training), min(MOST_SOUND, max(most_characters - taken, 0))
     )
-    packed, plan = encode_sounds(_sounds(explanation, training), min(MOST_SOUND, max(most_characters - pictures, 0)))
-    data["clip"] = clip_data(explanation, {name: packed[name] for name in _own_sounds(explanation) if name in packed})
+    data["clip"] = clip_data(explanation, {name: packed[name] for name in own if name in packed})
     data["gallery"] = gallery_data(explanation, packed) if view["channels"] else []
     data["training_sounds"] = {name: packed[name] for name in packed if name not in data["clip"]["sounds"]}
     code = script() + _OPEN
@@ -92,7 +99,7 @@ def _template(name: str) -> Any:
     return environment.from_string(files("earmark.render").joinpath(name).read_text(encoding="utf-8"))
 
 
-def _view(explanation: Explanation, training: dict[str, Waveform]) -> dict[str, Any]:
+def _view(explanation: Explanation, training: dict[str, Waveform], beside: Explanation | None) -> dict[str, Any]:
     """Returns all that the template shows but the viewer."""
     evidence = explanation.evidence
     channels = evidence if isinstance(evidence, PrototypeEvidence) else None
@@ -109,29 +116,42 @@ def _view(explanation: Explanation, training: dict[str, Waveform]) -> dict[str, 
         "regions": _region_rows(explanation),
         "heats": _heat_tables(explanation),
         "top": _top_rows(explanation),
-        "provenance": _provenance(explanation),
+        "provenance": _provenance(explanation, beside),
+        "mask": mask_view(explanation, beside) if beside else None,
         "threshold": explanation.prediction.threshold,
         "multilabel": explanation.prediction.task == "multilabel",
     }
 
 
+def _characters(view: dict[str, Any]) -> int:
+    """Returns how long the pictures that the template shows are."""
+    plots = [prototype["plot"] for channel in view["channels"] for prototype in channel["prototypes"]]
+    mask = view["mask"]
+    own = len(mask["plot"].image) + len(mask["heat"]) if mask else 0
+    return own + sum(len(plot.image) for plot in plots)
+
+
 # -- sounds ---------------------------------------------------------------------------------------------------------
 
 
-def _sounds(explanation: Explanation, training: dict[str, Waveform]) -> dict[str, PageSound]:
+def _sounds(
+    explanation: Explanation, beside: Explanation | None, training: dict[str, Waveform]
+) -> dict[str, PageSound]:
     """Returns the sounds of the page by name, in the order in which they matter; all of the clip have one gain."""
-    gain = _gain(explanation)
-    own = {name: PageSound(sound.scale(gain), "clip") for name, sound in _own_sounds(explanation).items()}
+    gain = _gain(explanation, beside)
+    own = {name: PageSound(sound.scale(gain), "clip") for name, sound in _own_sounds(explanation, beside).items()}
     return own | (page_sounds(explanation, training) if training else {})
 
 
-def _own_sounds(explanation: Explanation) -> dict[str, Waveform]:
-    """Returns the sounds of the clip that the page holds; the complement is their difference."""
-    return {name: sound for name, sound in explanation.sounds().items() if name != "complement"}
+def _own_sounds(explanation: Explanation, beside: Explanation | None) -> dict[str, Waveform]:
+    """Returns the sounds of the clip that the page holds; complements are their differences."""
+    sounds = {name: sound for name, sound in explanation.sounds().items() if name != "complement"}
+    return sounds | (mask_sounds(beside) if beside else {})
 
 
-def _gain(explanation: Explanation) -> float:
-    return common_gain(*explanation.sounds().values())
+def _gain(explanation: Explanation, beside: Explanation | None) -> float:
+    heard = [*explanation.sounds().values(), *(beside.sounds().values() if beside else ())]
+    return common_gain(*heard)
 
 
 # -- what is said ---------------------------------------------------------------------------------------------------
@@ -254,7 +274,7 @@ def _top_rows(explanation: Explanation) -> list[dict[str, Any]]:
     ]
 
 
-def _provenance(explanation: Explanation) -> dict[str, Any]:
+def _provenance(explanation: Explanation, beside: Explanation | None) -> dict[str, Any]:
     """Returns how it was made, as rows of name and value."""
     made = explanation.provenance
     nyquist = explanation.grid.sample_rate / 2
@@ -263,13 +283,15 @@ def _provenance(explanation: Explanation) -> dict[str, Any]:
         ("Classifier", made.classifier),
         ("Fingerprint", made.fingerprint),
         ("Sound", f"{explanation.waveform!r}"),
-        ("Gain of the clip's sounds", f"{_gain(explanation):.4g}"),
+        ("Gain of the clip's sounds", f"{_gain(explanation, beside):.4g}"),
         ("Re-entry stage", made.reentry),
         ("Seed", "none" if made.seed is None else str(made.seed)),
-        ("Cost", f"{words.plural(made.forward_passes, 'forward pass', 'forward passes')}, {made.backward_passes} back"),
+        ("Cost", _cost(made)),
         ("Analysis", f"STFT of {explanation.grid.stft.n_fft} samples, hop {explanation.grid.stft.hop_length}"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in made.versions.items())),
     ]
+    if beside:
+        rows.insert(8, ("Mask beside it", f"{beside.provenance.method}; {_cost(beside.provenance)}"))
     if made.start_s is not None or made.end_s is not None:
         end = "its end" if made.end_s is None else f"{made.end_s:g} s"
         part = f"{made.start_s or 0:g} s to {end} of the recording; all times on this page count from there"
@@ -279,3 +301,7 @@ def _provenance(explanation: Explanation) -> dict[str, Any]:
         beyond = f"; sound above {nyquist:g} Hz cannot count" if made.resampled_from > 2 * nyquist else ""
         rows.insert(4, ("Resampled", notice + beyond))
     return {"rows": rows, "config": [(name, str(value)) for name, value in made.config.items()]}
+
+
+def _cost(made: Provenance) -> str:
+    return f"{words.plural(made.forward_passes, 'forward pass', 'forward passes')}, {made.backward_passes} back"

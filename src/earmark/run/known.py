@@ -20,7 +20,9 @@ from ..store.whole import is_made_from, is_whole, to_json
 Found = list[tuple[Path, dict[str, Any]]]  # folders, and what their explanation.json says
 
 
-def settings_key(classifier: Classifier, explainer: Path | str, asked: Mapping[str, Any]) -> str:
+def settings_key(
+    classifier: Classifier, explainer: Path | str, asked: Mapping[str, Any], beside: Path | None = None
+) -> str:
     """Returns the sha256 of all that an explanation depends on beside its sound.
 
     Parameters
@@ -29,6 +31,9 @@ def settings_key(classifier: Classifier, explainer: Path | str, asked: Mapping[s
         Its folder: numbers and banks are hashed, cards and `run.json` are not. Or the name of one that needs no folder.
     asked
         Whatever else decides what is told, as JSON values.
+    beside
+        The folder of the explainer whose mask stands beside each explanation, if there is one. So what was made
+        without a mask is another thing than what has one, and is made again.
     """
     about = {
         "schema": SCHEMA,
@@ -36,6 +41,7 @@ def settings_key(classifier: Classifier, explainer: Path | str, asked: Mapping[s
         "classifier": [classifier.name, classifier.fingerprint, classifier.task, classifier.threshold],
         "explainer": _files_of(explainer) if isinstance(explainer, Path) else explainer,
         **asked,
+        **({} if beside is None else {"beside": _files_of(beside)}),
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
 

@@ -26,6 +26,7 @@ from ..explanation import EVIDENCE, Explanation, PrototypeEvidence, Provenance
 from ..masking import common_gain
 from ..render.page import explanation_page, index_page
 from ..types import Prediction, Target
+from .beside import MASK, check_beside, written_masks
 from .folders import check_free, replacing
 from .sounds import FolderSounds, check_flac, save_prototypes, to_steps, write_flac
 from .tables import audacity_labels, raven_table
@@ -50,7 +51,12 @@ OURS = (
 
 
 def save_explanation(
-    explanation: Explanation, folder: str | Path, *, page: bool = True, made_from: Mapping[str, str] | None = None
+    explanation: Explanation,
+    folder: str | Path,
+    *,
+    page: bool = True,
+    made_from: Mapping[str, str] | None = None,
+    beside: Explanation | None = None,
 ) -> Path:
     """Writes an explanation's folder, whole or not at all; who saves into the same place meanwhile waits.
 
@@ -62,19 +68,26 @@ def save_explanation(
         Whether `index.html` is made, the part that takes longest.
     made_from
         What led to it, for whoever asks whether it has to be made again, see `earmark.run.known`.
+    beside
+        An explanation of the same clip and target by a mask: it becomes a folder of its own in this one, `mask/`, and
+        a section of the page.
 
     Raises
     ------
     InputError
-        If the folder holds other things, FLAC cannot hold the sound (more than 8 channels), or a value that goes
-        into `explanation.json` is not finite.
+        If the folder holds other things, FLAC cannot hold the sound (more than 8 channels), a value that goes into
+        `explanation.json` is not finite, or `beside` is of another clip or target.
     """
     folder = Path(folder)
     check_flac(explanation.waveform)
     check_free(folder, (MARKER, LIST))
+    check_beside(explanation, beside)
     explanation = _finding_once(explanation)
     about, tensors = _parts(explanation)
     with replacing(folder, (MARKER, LIST), ours) as part:
+        if beside is not None:
+            save_explanation(beside, part / MASK, page=page)
+            about[MASK] = MASK
         save_file(tensors, part / "tensors.safetensors")
         _save_sounds(explanation, about["provenance"]["gain"], part)
         if isinstance(explanation.evidence, PrototypeEvidence):
@@ -83,7 +96,7 @@ def save_explanation(
         _write(part / "regions.raven.txt", raven_table(regions, label))
         _write(part / "regions.audacity.txt", audacity_labels(regions, label))
         if page:
-            _write(part / "index.html", explanation_page(explanation))
+            _write(part / "index.html", explanation_page(explanation, beside))
         _write(part / MARKER, _json(sealed({**about, FILES: listed(part)}, made_from)))
     return folder
 
@@ -94,10 +107,16 @@ def save_explanations(
     *,
     page: bool = True,
     made_from: Mapping[str, str] | None = None,
+    beside: Sequence[Explanation | None] = (),
 ) -> list[Path]:
     """Writes the explanations of one clip: one into `folder`, several into folders in it that are named by label.
 
     With several, `index.html` leads to their pages and `explanations.json` lists their folders.
+
+    Parameters
+    ----------
+    beside
+        For each of them the mask beside it, or `None`; empty where there are none.
 
     Returns
     -------
@@ -105,12 +124,13 @@ def save_explanations(
         One for each explanation, in their order.
     """
     folder = Path(folder)
+    masks = beside or [None] * len(explanations)
     if len(explanations) == 1:
-        return [save_explanation(explanations[0], folder, page=page, made_from=made_from)]
+        return [save_explanation(explanations[0], folder, page=page, made_from=made_from, beside=masks[0])]
     names = _label_folders([explanation.target.label for explanation in explanations])
     with replacing(folder, (MARKER, LIST), ours) as part:
-        for explanation, name in zip(explanations, names, strict=True):
-            save_explanation(explanation, part / name, page=page)
+        for explanation, mask, name in zip(explanations, masks, names, strict=True):
+            save_explanation(explanation, part / name, page=page, beside=mask)
         probs = [float(e.prediction.probs[e.target.index]) for e in explanations]
         labels = [e.target.label for e in explanations]
         _write(part / "index.html", index_page(explanations[0].name, list(zip(labels, probs, names, strict=True))))
@@ -139,10 +159,11 @@ def _label_folder(label: str) -> str:
 
 def ours(folder: Path) -> tuple[str, ...]:
     """Returns what earmark wrote into a folder, the folders of labels among them; of a damaged list, what looks so."""
+    mask = written_masks(folder, MARKER)
     try:
-        return (*OURS, *listed_folders(folder))
+        return (*OURS, *mask, *listed_folders(folder))
     except InputError:
-        return (*OURS, *sorted(path.parent.name for path in folder.glob(f"*/{MARKER}")))
+        return (*OURS, *mask, *sorted(path.parent.name for path in folder.glob(f"*/{MARKER}")))
 
 
 def listed_folders(folder: str | Path) -> tuple[str, ...]:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.checks.retraining import bands
@@ -23,9 +25,9 @@ def trained(tmp_path_factory):
     return Material(classifier_of(module, blank.classifier, "tones"), blank.training, blank.test), folder
 
 
-def found(trained, name, **options):
+def found(trained, name, clips=None, **options):
     material, folder = trained
-    subject = Subject(material.classifier, name, options, material.test.clips)
+    subject = Subject(material.classifier, name, options, clips or material.test.clips)
     return shuffle_and_retrain(subject, material, bands.TRAINER, 1, folder)
 
 
@@ -40,7 +42,11 @@ def test_maps_of_what_was_learned_change(trained):
 
 
 def test_maps_of_the_sound_alone_fail(trained):
-    told = found(trained, "energy")
+    once = trained[0].test.clips[:8]
+    twice = [replace(clip, id=f"{clip.id}-again") for clip in once]
+    ids = [f"{i:02}" for i in range(16)]
+    told = found(trained, "energy", [replace(clip, id=i) for clip, i in zip([*once, *twice], ids, strict=True)])
+    assert told.other["iou_of_top"].max() < 0.99  # of two recordings each, although each is there twice
     passed, sentence = verdict(told, "energy")
     assert passed is False and "do not change at all" in sentence
     assert told.mean("shuffled", "ssim").mean == pytest.approx(1)

@@ -74,6 +74,27 @@ def test_a_leak_through_the_masks_is_found(tmp_path):
     assert "do not tell" in verdict(found, "oracle")[1]
 
 
+def test_clips_whose_map_fails_are_left_out_and_counted(tmp_path):
+    def torn(samples):
+        return torch.where((samples[:, :1] > 0)[:, None], torch.nan, bands.both_bands(samples))
+
+    def none(samples):
+        return torch.full_like(bands.both_bands(samples), torch.nan)
+
+    found = bands.run(tmp_path, {"torn": torn, "none": none}, modes=("remove",), seeds=1)
+    sets = [
+        torch.stack([clip.source.samples[0] for clip in clips]) for clips in (bands.clips(32), bands.clips(24, 1000))
+    ]
+    lost = [samples[:, 0] > 0 for samples in sets]
+    assert found.lost("torn") == tuple(int(part.sum()) for part in lost) and found.lost("none") == (32, 24)
+    assert found.curve("torn", "remove", "silence").isnan().all(2)[0].tolist() == lost[1].tolist()
+    assert found.against("torn", "remove", "silence").n == 24 - int(lost[1].sum())
+    passed, sentence = verdict(found, "torn")
+    assert passed is None and f"{sum(found.lost('torn'))} of its 56 maps failed" in sentence and "too many" in sentence
+    assert verdict(found, "none") == (None, "none cannot be judged: 56 of its 56 maps failed.")
+    assert found.against("random", "remove", "silence", "random").n == 24
+
+
 class Failing:
     """Trains as another does, and fails at one of its trainings."""
 

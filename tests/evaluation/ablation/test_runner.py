@@ -1,5 +1,9 @@
 """A planted classifier under ablation: one cell decides, and only the region on it costs the decision."""
 
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from tests.evaluation.ablation import planted
@@ -11,6 +15,7 @@ from earmark.evaluation.ablation.config import FILLS, AblationConfig
 from earmark.evaluation.ablation.rows import rows_of
 from earmark.evaluation.ablation.runner import ablate, asked_of
 from earmark.evaluation.ablation.table import load_ablation
+from earmark.evaluation.ablation.words import reading
 from earmark.explainers.load import load_explainer
 
 SMALL = AblationConfig(views=("square",), draws=4, keep_draws=2)
@@ -99,7 +104,28 @@ def test_all_fills_take_the_evidence_away(model):
     run = ablate(model, planted.clips(2), planted.apex(model), SMALL, fills=tuple(FILLS), draws=1, keep_draws=0)
     lost = {f: min(r["logit_lost"] for r in rows(run, condition="region", fill=f)) for f in FILLS}
     assert all(value > 3 for value in lost.values()), lost
-    assert lost["waveform"] > lost["attenuate"]
+    assert lost["waveform"] > lost["attenuation"]
+
+
+def test_clips_of_the_training_folds_are_warned_of(model, monkeypatch):
+    given = [replace(clip, fold=fold) for clip, fold in zip(planted.clips(2), (1, 4), strict=True)]
+    apex = planted.apex(model)
+    assert ablate(model, given, apex, SMALL, draws=1, told={"data": "bursts"}).summary()["warnings"] == []
+    monkeypatch.setattr(model, "card", {"data": "bursts", "folds": "1,2,3"})
+    run = ablate(model, given, apex, SMALL, draws=1, told={"data": "bursts"})
+    assert "1 of 2 clips are of the training folds (1,2,3)" in " ".join(reading(run.summary()))
+
+
+def test_a_table_of_an_older_earmark_is_read_in_the_words_of_today(model, tmp_path):
+    run = ablate(model, planted.clips(2), planted.apex(model), SMALL, fills=("attenuation",), draws=1, folder=tmp_path)
+    path = tmp_path / "ablation.parquet"
+    table = pq.read_table(path)
+    older = pa.array(["attenuate"] * len(table))
+    pq.write_table(table.set_column(table.schema.get_field_index("fill"), "fill", older), path)
+    about = (tmp_path / "ablation.json").read_text()
+    (tmp_path / "ablation.json").write_text(about.replace("attenuation", "attenuate"))
+    read = load_ablation(tmp_path)
+    assert read.table.equals(run.table) and read.about["config"] == run.about["config"]
 
 
 def test_the_same_seed_gives_the_same_table_in_any_order_of_clips(model, found):

@@ -6,6 +6,7 @@ more is better for the method: under removing the control's minus the method's, 
 over clips (by group) and seeds; both curves are of the same clips and seeds.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,8 @@ class Results:
         What each test clip comes from.
     chance
         The accuracy of always naming the commonest label.
+    n_training
+        How many training clips there are.
     """
 
     config: RetrainingConfig
@@ -48,20 +51,23 @@ class Results:
     methods: Mapping[str, Sequence[Outcome]]
     groups: Sequence[str]
     chance: float
+    n_training: int
 
     def xs(self, mode: str) -> tuple[float, ...]:
         """Returns the shares of a curve, that of the intact clips among them."""
         return (0.0, *self.config.taus) if mode == "remove" else (*self.config.taus, 1.0)
 
     def curve(self, method: str, mode: str, fill: str) -> Float[Tensor, "seed clip tau"]:
-        """Returns 1 where a clip is right."""
+        """Returns 1 where a clip is right; NaN for clips whose map failed, at the intact end as well."""
         found = {(o.variant, o.seed): o.correct for o in self.methods[method]}
         whole = {o.seed: o.correct for o in self.intact}
         seeds = range(self.config.seeds)
         taus = [[found[Variant(mode, tau, fill), seed] for seed in seeds] for tau in self.config.taus]
         ends = [[whole[seed] for seed in seeds]]
         points = [*ends, *taus] if mode == "remove" else [*taus, *ends]
-        return torch.tensor(points, dtype=torch.float64).permute(1, 2, 0)
+        right = [[[math.nan if one is None else one for one in clips] for clips in seeds] for seeds in points]
+        values = torch.tensor(right, dtype=torch.float64).permute(1, 2, 0)
+        return torch.where(values.isnan().any(2, keepdim=True), torch.nan, values)
 
     def mean(self, values: Float[Tensor, "seed clip"]) -> Interval:
         """Returns the mean over clips and seeds, with its interval."""
@@ -75,11 +81,17 @@ class Results:
 
     def on_masks(self, method: str) -> dict[float, Interval]:
         """Returns the accuracy of trainings on masks alone, by share."""
-        found: dict[float, list[tuple[bool, ...]]] = {}
+        found: dict[float, list[list[float]]] = {}
         for outcome in self.methods[method]:
             if outcome.variant.mode == "masks":
-                found.setdefault(outcome.variant.tau, []).append(outcome.correct)
+                right = [math.nan if one is None else float(one) for one in outcome.correct]
+                found.setdefault(outcome.variant.tau, []).append(right)
         return {tau: self.mean(torch.tensor(rows, dtype=torch.float64)) for tau, rows in found.items()}
+
+    def lost(self, method: str) -> tuple[int, int]:
+        """Returns how many training and test clips are left out, since the method's map of them failed."""
+        first = self.methods[method][0]
+        return first.n_lost, sum(right is None for right in first.correct)
 
     def _levels(self, values: Float[Tensor, "seed clip"]) -> tuple[list[str], list[int]]:
         """Returns the group and the seed of each value."""

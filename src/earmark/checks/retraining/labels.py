@@ -18,13 +18,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...classifiers.base import Classifier
 from ...metrics.intervals import Interval, bootstrap, paired_difference
 from ...types import seeded
+from ..compared import Compared
 from ..config import AS_USED, CheckConfig
 from ..memory import Memory
 from ..results import Cell, CheckResult, Progress, Table
-from ..similarity import MEASURES, similarity
+from ..similarity import MEASURES
 from ..subject import Subject
 from .curves import said
 from .material import Material, split
@@ -34,7 +34,6 @@ from .roar import counts, needs, working
 from .trainer import NONE, SmallCnnTrainer, Trainer, classifier_of, predicted
 
 Truth = Float[Tensor, "clip label"]
-Numbers = dict[str, list[float]]
 Network = tuple[nn.Module, float]
 
 MEMORIZED = 0.9  # accuracy on shuffled labels from which a network counts as having learned them by heart
@@ -55,7 +54,7 @@ class Found:
     fitted
         By kind, the accuracy on the labels that a network was trained on, for each seed.
     unchanged
-        By kind, the share of maps that are the same up to a factor.
+        By kind, the share of maps that are the same up to a factor; NaN where no map could be made.
     groups
         What each clip comes from.
     """
@@ -98,7 +97,11 @@ def check(subject: Subject, config: CheckConfig, progress: Progress | None = Non
         found = shuffle_and_retrain(subject, material, trainer, own.seeds, folder, progress)
     passed, sentence = verdict(found, subject.name, config.decides)
     about = {"split": parts.words, "trainer": trainer.about(), "seeds": own.seeds, **counts(material)}
-    about |= {"coverage": subject.coverage(), "fitted": {k: list(v) for k, v in found.fitted.items()}}
+    about |= {
+        "failures": dict(subject.failures),
+        "coverage": subject.coverage(),
+        "fitted": {k: list(v) for k, v in found.fitted.items()},
+    }
     return CheckResult("labels", passed, sentence, (table_of(found),), (), about)
 
 
@@ -112,22 +115,24 @@ def shuffle_and_retrain(
 ) -> Found:
     """Returns similarities of the subject's maps to those around retrained networks; finished ones are not repeated."""
     told: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
-    key = digest([material.sha256, trainer.about()])
-    own = digest([key, subject.name, subject.explainer.method, subject.explainer._config()])
+    key, explainer = digest([material.sha256, trainer.about()]), subject.explainer
+    own = digest([key, subject.name, explainer.method, explainer._config(), explainer._learned()])
+    compared = Compared(subject, f"labels-{own}")
     steps = [(kind, seed) for seed in range(n_seeds) for kind in KINDS]
     for done, (kind, seed) in enumerate(steps):
         truth = shuffled(material.training.labels, seed) if kind == "shuffled" else material.training.labels
-        module, fitted = _network(material, trainer, truth, seed, folder / f"features-{key}", subject.memory)
-        make = partial(_alike, subject, classifier_of(module, subject.classifier, f"{kind}-{seed}"))
-        told[kind].append({"fitted": fitted, **subject.memory.json(f"labels-{own}-{kind}-{seed}", make)})
+        module, fitted = network_of(material, trainer, truth, seed, folder / f"features-{key}", subject.memory)
+        name = f"{kind}-{seed}"
+        make = partial(subject.on, classifier_of(module, subject.classifier, name))
+        told[kind].append({"fitted": fitted, **compared.rows(name, make)})
         if progress:
             progress(done + 1, len(steps), {"accuracy": fitted})
-    other = subject.memory.json(f"labels-{own}-other", partial(_between_clips, subject))
+    other = compared.other_clips(0)
     return Found(
         {kind: {m: torch.tensor([row[m] for row in rows]).double() for m in MEASURES} for kind, rows in told.items()},
         {m: torch.tensor(other[m]).double() for m in MEASURES},
         {kind: [row["fitted"] for row in rows] for kind, rows in told.items()},
-        {kind: float(torch.tensor([row["unchanged"] for row in rows]).mean()) for kind, rows in told.items()},
+        {kind: float(torch.tensor([row["unchanged"] for row in rows]).nanmean()) for kind, rows in told.items()},
         subject.groups,
     )
 
@@ -149,6 +154,8 @@ def verdict(found: Found, name: str, decides: str = "all") -> tuple[bool | None,
     surest = max(defined, key=lambda measure: found.above("shuffled", measure).low, default=AS_USED[0])
     measure = decides if decides != "all" else surest
     above, stuck = found.above("shuffled", measure), found.unchanged["shuffled"] == 1
+    if math.isnan(found.unchanged["shuffled"]):
+        return None, f"Maps of {name} cannot be judged: none could be made."
     if math.isnan(above.low) and not stuck:
         return None, f"Maps of {name} cannot be judged: {MEASURES[measure]} of two clips' maps is not defined."
     passed = above.low <= 0 and not stuck
@@ -183,7 +190,9 @@ def table_of(found: Found) -> Table:
     return Table("How alike maps are", columns, (*rows, other, above))
 
 
-def _network(material: Material, trainer: Trainer, truth: Truth, seed: int, features: Path, memory: Memory) -> Network:
+def network_of(
+    material: Material, trainer: Trainer, truth: Truth, seed: int, features: Path, memory: Memory
+) -> Network:
     """Returns a network that learned labels from another start than the intact one, and its accuracy on them."""
     if not features.is_dir():
         write_features(material, no_maps, [INTACT], features)
@@ -198,26 +207,3 @@ def _network(material: Material, trainer: Trainer, truth: Truth, seed: int, feat
     module = trainer.start(learn.shape[1], truth.shape[1], seed + 1)
     module.load_state_dict(memory.tensors(name, make))
     return module.eval(), float((predicted(module, learn).argmax(1) == truth.argmax(1)).double().mean())
-
-
-def _alike(subject: Subject, other: Classifier) -> dict[str, Any]:
-    """Returns similarities of the maps of all clips around the intact network and around another."""
-    explainer = subject.on(other)
-    found: Numbers = {}
-    for _, samples in subject.batches():
-        targets = subject.decisions(samples)
-        before = subject.maps(subject.explainer, samples, targets)
-        told = similarity(before, subject.maps(explainer, samples, targets)).to_dict()
-        found = {key: [*found.get(key, []), *values] for key, values in told.items()}
-    return {**found, "unchanged": sum(found["unchanged"]) / len(found["unchanged"])}
-
-
-def _between_clips(subject: Subject) -> Numbers:
-    """Returns similarities of maps of the intact network to those of another clip, half a batch away."""
-    found: Numbers = {}
-    for clips, samples in subject.batches():
-        maps = subject.maps(subject.explainer, samples, subject.decisions(samples))
-        told = similarity(maps, maps.roll(max(len(clips) // 2, 1), 0)).to_dict()
-        alone = len(clips) == 1
-        found = {key: found.get(key, []) + ([float("nan")] if alone else told[key]) for key in MEASURES}
-    return found

@@ -47,7 +47,7 @@ def split(clips: Sequence[Clip], classifier: Classifier, held_out: float, seed: 
             f"Retraining needs clips with exactly one label of {classifier.name}, got {len(odd)} without one of "
             f"{len(clips)}{f', for instance {odd[0]}' if odd else ''}; name the column with --label-column."
         )
-    learned, chosen = (_folds(classifier.card.get(name)) for name in ("folds", "select_folds"))
+    learned, chosen = (folds_of(classifier.card.get(name)) for name in ("folds", "select_folds"))
     training = tuple(clip for clip in clips if clip.fold in learned)
     test = tuple(clip for clip in clips if clip.fold is not None and clip.fold not in learned | chosen)
     if training and test:
@@ -138,7 +138,7 @@ def chunks(rows: np.ndarray, size: int = CHUNK) -> Iterator[Tensor]:
         yield torch.from_numpy(np.array(rows[start : start + size]))
 
 
-def _folds(told: object) -> set[int]:
+def folds_of(told: object) -> set[int]:
     """Returns the folds that a card names as `1,2,3`."""
     return {int(part) for part in str(told or "").split(",") if part.strip().isdigit()}
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -19,8 +20,10 @@ from ..memory import Memory
 from ..results import Progress
 from .config import RetrainingConfig
 from .material import PARTS, Material
-from .removal import INTACT, Maps, Variant, maps_of, no_maps, read_features, variants, write_features
+from .removal import INTACT, Maps, Variant, kept_rows, maps_of, no_maps, read_features, variants, write_features
 from .trainer import Trainer, predicted
+
+LEAST = 2  # clips with a map, below which nothing is trained
 
 
 @dataclass(frozen=True)
@@ -32,21 +35,25 @@ class Outcome:
     method, variant, seed
         Whose maps, how clips were changed by them, and from which start.
     correct
-        For each test clip, changed alike, whether its label is put first.
+        For each test clip, changed alike, whether its label is put first; `None` where its map failed.
     fitted
-        The accuracy on the training clips.
+        The accuracy on the training clips; NaN where too few are left to train on.
+    n_lost
+        Training clips that are left out, since their maps failed.
     """
 
     method: str
     variant: Variant
     seed: int
-    correct: tuple[bool, ...]
+    correct: tuple[bool | None, ...]
     fitted: float
+    n_lost: int = 0
 
     @property
     def accuracy(self) -> float:
-        """The share of test clips that are right."""
-        return sum(self.correct) / len(self.correct)
+        """The share of test clips that are right, of those with a map; NaN without any."""
+        known = [right for right in self.correct if right is not None]
+        return sum(known) / len(known) if known else math.nan
 
 
 class Retrainings:
@@ -110,7 +117,8 @@ class Retrainings:
         for variant in wanted:
             for seed in self.seeds(variant):
                 told = self.memory.json(f"training-{key}-{variant.name}-{seed}", partial(make, variant, seed))
-                found.append(Outcome(name, variant, seed, tuple(map(bool, told["correct"])), told["fitted"]))
+                correct = tuple(None if right is None else bool(right) for right in told["correct"])
+                found.append(Outcome(name, variant, seed, correct, told["fitted"], told.get("n_lost", 0)))
                 self._count(found[-1])
         shutil.rmtree(features, ignore_errors=True)
         return found
@@ -119,11 +127,16 @@ class Retrainings:
         """Trains once, and returns what is remembered of it."""
         began = time.perf_counter()
         learn, test = (read_features(features, variant, name) for name in PARTS)
-        module = self.trainer.train(learn, self.material.training.labels, seed, going)
-        hit = _hits(module, test, self.material.truth)
-        fitted = _hits(module, learn, self.material.training.labels.argmax(1))
+        with_map, scored = (kept_rows(features, name) for name in PARTS)
+        n_lost, labels = int((~with_map).sum()), self.material.training.labels[with_map]
+        if len(labels) < LEAST or not bool(scored.any()):
+            return {"correct": [None] * len(test), "fitted": math.nan, "n_lost": n_lost, "seconds": 0.0}
+        learn = learn[with_map.numpy()] if n_lost else learn
+        module = self.trainer.train(learn, labels, seed, going)
+        hits = zip(_hits(module, test, self.material.truth).tolist(), scored.tolist(), strict=True)
+        fitted = float(_hits(module, learn, labels.argmax(1)).double().mean())
         shutil.rmtree(going, ignore_errors=True)
-        told = {"correct": hit.tolist(), "fitted": float(fitted.double().mean())}
+        told = {"correct": [hit if known else None for hit, known in hits], "fitted": fitted, "n_lost": n_lost}
         return {**told, "seconds": time.perf_counter() - began}
 
     def _count(self, outcome: Outcome) -> None:
@@ -135,8 +148,7 @@ class Retrainings:
         """Returns what a training depends on beside its variant and seed."""
         about: list[Any] = [self.material.sha256, self.trainer.about()]
         if explainer is not None:
-            bank = getattr(explainer, "bank", None)
-            about += [name, explainer.method, explainer._config(), bank and str(bank.basis_sha256)]
+            about += [name, explainer.method, explainer._config(), explainer._learned()]
         return digest(about)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...data import arrays
@@ -27,6 +27,8 @@ from .material import Material, chunks
 Values = Float[Tensor, "batch freq frame"]
 Maps = Callable[[Samples], Values]
 Gain = Float[Tensor, "batch freq frame"]
+
+KEPT = "kept.json"
 
 
 @dataclass(frozen=True)
@@ -79,17 +81,29 @@ def no_maps(samples: Samples) -> Values:
 
 
 def write_features(material: Material, maps: Maps, wanted: Sequence[Variant], folder: Path, size: int = 8) -> None:
-    """Explains all clips once and writes their features under every change; the folder appears whole or not at all."""
+    """Explains all clips once and writes their features under every change; the folder appears whole or not at all.
+
+    Clips whose map is not finite have no features that mean anything; `kept_rows` says which ones have.
+    """
     whole = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(whole, ignore_errors=True)
     whole.mkdir(parents=True)
     shape = _shape(material)
+    kept: dict[str, list[bool]] = {name: [] for name, _ in material.parts}
     for name, part in material.parts:
         rows = {v: arrays.create(whole / _file(v, name), (len(part.samples), *shape)) for v in wanted}
         for index, samples in enumerate(chunks(part.samples, size)):
-            for variant, features in _changed(material, maps, samples, wanted).items():
+            found, finite = _changed(material, maps, samples, wanted)
+            kept[name] += finite.tolist()
+            for variant, features in found.items():
                 rows[variant][index * size : index * size + len(samples)] = features.numpy()
+    (whole / KEPT).write_text(json.dumps(kept), encoding="utf-8")
     whole.replace(folder)
+
+
+def kept_rows(folder: Path, part: str) -> Bool[Tensor, " clip"]:
+    """Returns of which `training` or `test` clips there are features: all but those whose map failed."""
+    return torch.tensor(json.loads((folder / KEPT).read_text(encoding="utf-8"))[part], dtype=torch.bool)
 
 
 def read_features(folder: Path, variant: Variant, part: str) -> np.ndarray:
@@ -114,12 +128,14 @@ def changed_sound(material: Material, samples: Samples, gain: Gain, fill: str) -
 
 def _changed(
     material: Material, maps: Maps, samples: Samples, wanted: Sequence[Variant]
-) -> dict[Variant, Float[Tensor, "batch mel frame"]]:
-    """Returns the features of a batch under every change, its maps ranked once."""
+) -> tuple[dict[Variant, Float[Tensor, "batch mel frame"]], Bool[Tensor, " batch"]]:
+    """Returns the features of a batch under every change, its maps ranked once, and which maps are finite."""
     classifier = material.classifier
     if set(wanted) == {INTACT}:
-        return {INTACT: classifier.at(samples, "features").detach()}
-    ranking = ranking_of(maps(samples))
+        return {INTACT: classifier.at(samples, "features").detach()}, torch.ones(len(samples), dtype=torch.bool)
+    values = maps(samples)
+    finite = values.isfinite().flatten(1).all(1)
+    ranking = ranking_of(values)
     masks = {tau: ranking.mask(tau) for tau in {variant.tau for variant in wanted}}
     found = {}
     with torch.no_grad():
@@ -130,7 +146,7 @@ def _changed(
                 continue
             sound = changed_sound(material, samples, 1 - mask if variant.mode == "remove" else mask, variant.fill)
             found[variant] = classifier.at(sound, "features")
-    return found
+    return found, finite
 
 
 def _shape(material: Material) -> tuple[int, int]:

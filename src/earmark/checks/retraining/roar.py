@@ -7,6 +7,7 @@ maps, smooth or not, and energy are the controls. The mask may tell the class by
 Consistent and Efficient Evaluation Strategy for Attribution Methods"), so a training on masks alone stands beside.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from ...classifiers.base import Classifier
 from ...explainers.base import Explainer
 from ...explainers.load import load_explainer
 from ...metrics.intervals import LEVEL, least_p
+from ...types import Samples
 from ..config import CheckConfig
 from ..memory import Memory
 from ..results import CheckResult, Progress
@@ -25,8 +27,10 @@ from .config import RetrainingConfig
 from .curves import Results, charts_of, said, tables_of, ways
 from .material import Material, split
 from .outcomes import Retrainings, n_trainings
-from .removal import Maps
+from .removal import Maps, Values
 from .trainer import SmallCnnTrainer, Trainer
+
+MOST_LOST = 0.05  # of a method's maps that may fail
 
 CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
     "random": ("random", {}),
@@ -48,12 +52,14 @@ def check(subject: Subject, config: CheckConfig, progress: Progress | None = Non
     with working(subject.memory) as folder:
         material = Material.of(subject.classifier, parts, own.clip_s, folder)
         explainers = {**controls(subject.classifier), subject.name: subject.explainer}
-        maps: dict[str, Maps] = {subject.name: lambda x: subject.maps(subject.explainer, x, subject.decisions(x))}
+        maps: dict[str, Maps] = {subject.name: lambda x: _maps(subject, x)}
         results = remove_and_retrain(
             material, explainers, trainer, own, memory=subject.memory, folder=folder, progress=progress, maps=maps
         )
     passed, sentence = verdict(results, subject.name)
     about = {"split": parts.words, "trainer": trainer.about(), "config": own.to_dict(), **counts(material)}
+    lost = dict(zip(("training", "test"), results.lost(subject.name), strict=True))
+    about |= {"failed": lost, "failures": dict(subject.failures)}
     return CheckResult("roar", passed, f"{sentence} ({parts.words}.)", tables_of(results), charts_of(results), about)
 
 
@@ -85,7 +91,7 @@ def remove_and_retrain(
     runs = Retrainings(material, trainer, config, memory, folder, progress, total)
     intact = runs.intact()
     methods = {name: runs.of(name, explainer, (maps or {}).get(name)) for name, explainer in explainers.items()}
-    return Results(config, intact, methods, material.groups, material.chance)
+    return Results(config, intact, methods, material.groups, material.chance, len(material.training.clips))
 
 
 def controls(classifier: Classifier) -> dict[str, Explainer]:
@@ -97,8 +103,12 @@ def verdict(results: Results, name: str) -> tuple[bool | None, str]:
     """Returns whether a method passes, and the sentence that says by what.
 
     It passes if, for every fill, removing its bins costs more accuracy than removing as many at random: the interval of
-    the area between both curves lies above 0. Where nothing was removed, keeping decides.
+    the area between both curves lies above 0. Where nothing was removed, keeping decides. Clips whose map failed are
+    left out of the method's own trainings; where these are many, it is not judged: on fewer clips less is learned.
     """
+    n_all, lost = len(results.groups) + results.n_training, sum(results.lost(name))
+    if math.isnan(results.methods[name][0].accuracy):
+        return None, f"{name} cannot be judged: {lost} of its {n_all} maps failed."
     modes = results.config.modes
     deciding = "remove" if "remove" in modes else "keep"
     gaps = {(mode, fill): results.against(name, mode, fill) for mode, fill in ways(results.config)}
@@ -113,9 +123,18 @@ def verdict(results: Results, name: str) -> tuple[bool | None, str]:
         f"{what} what {name} marks and retraining {said_so} at random (mean accuracy between the curves, more is "
         f"better: {told}; intact {whole:.3f}, the commonest label {results.chance:.3f})."
     )
+    if lost:
+        sentence += f" {lost} of its {n_all} maps failed; these clips are left out."
+    if lost > MOST_LOST * n_all:
+        return None, f"{sentence} They are too many to judge by.{_leak(results, name)}"
     if any(least_p(gap.n_clusters) >= LEVEL for gap in gaps.values()):
         return None, f"{sentence} There are too few recordings to judge by.{_leak(results, name)}"
     return passed, sentence + _leak(results, name)
+
+
+def _maps(subject: Subject, samples: Samples) -> Values:
+    """Returns the subject's maps of what the classifier decided; NaN where they fail."""
+    return subject.maps(subject.explainer, samples, subject.decisions(samples), failed=math.nan)
 
 
 def counts(material: Material) -> dict[str, int]:

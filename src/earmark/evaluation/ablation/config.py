@@ -6,7 +6,7 @@ from typing import Any, Literal
 from ...errors import InputError
 
 View = Literal["square", "time", "frequency", "time-frequency"]
-FillName = Literal["waveform", "floor", "mean", "band_mean", "noise", "attenuate"]
+FillName = Literal["waveform", "floor", "mean", "band_mean", "noise", "attenuation"]
 
 VIEWS = ("square", "time", "frequency", "time-frequency")
 
@@ -17,7 +17,7 @@ FILLS = {
     "mean": ("features", "mean"),
     "band_mean": ("features", "band_mean"),
     "noise": ("waveform", "noise"),
-    "attenuate": ("waveform", "attenuation"),
+    "attenuation": ("waveform", "attenuation"),
 }
 
 NONE, REGION = "none", "region"
@@ -51,7 +51,7 @@ class AblationConfig:
     seeds: tuple[int, ...] = (0,)  # of the draws
     keep_draws: int = 5  # of these for each seed, also scored alone, as are all other regions; 0: nothing is
     noise_db: float = 30.0  # of the fill `noise`, below the clip's rms
-    attenuate_db: float = 20.0  # of the fill `attenuate`
+    attenuation_db: float = 20.0  # of the fill `attenuation`, below the clip
     within_db: float = 1.0  # how far the energy of a matched region may be from that of APEX's
     within_area: float = 0.05  # how far its area may be, as a share of it
     proposals: int = 2000  # regions that are tried for a match before a clip counts as unmatched

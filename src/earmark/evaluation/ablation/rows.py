@@ -82,7 +82,7 @@ class Scorer:
     def __init__(self, batch: Batch, fill: str, config: AblationConfig) -> None:
         self.batch, self.size = batch, config.batch
         self.stage, name = FILLS[fill]
-        self.fill = Fill(name, db=config.attenuate_db if name == "attenuation" else config.noise_db)
+        self.fill = Fill(name, db=config.attenuation_db if name == "attenuation" else config.noise_db)
 
     def __call__(self, row: int, gains: Plane) -> Logits:
         """Returns the logits of a row's clip with each of several gains."""

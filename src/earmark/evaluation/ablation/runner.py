@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from ...classifiers.base import Classifier
+from ...classifiers.learned import learned_from
 from ...errors import EarmarkError, InputError, ModelError
 from ...explainers.apex.explainer import Apex
 from ...explainers.apex.views import check_view
@@ -82,7 +83,9 @@ def ablate(
     counted, parts = Counted(n=len(listed)), Parts(place, about["key"], RESULTS.schema)
     tables = list(_tables(classifier, listed, asked, config, parts, counted, progress))
     refuse_empty(len(tables), counted)
-    found = Ablation(RESULTS.ordered(tables), {**about, "clips": counted.to_dict()})
+    found = Ablation(
+        RESULTS.ordered(tables), {**about, "clips": counted.to_dict(), "learned_from": learned_from(classifier.card)}
+    )
     if place is not None:
         found.save(place)
         parts.clear()

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ...classifiers.learned import learned_warning
 from ...metrics.intervals import N_RESAMPLES, bootstrap, holm, least_p, paired_difference
 from ...types import seeded
 from ..summary import told
@@ -40,8 +41,16 @@ def summarize(found: Ablation) -> dict[str, Any]:
             "undecided": sum(bool(row["undecided"]) for row in once.values()),
         },
         "passes": {"whole": told_of["clips"]["scored"], "masked": _passes(rows)},
+        "warnings": _warnings(told_of, rows),
         "views": [_table(part, told_of["labels"], key) for key, part in _parts(rows).items()],
     }
+
+
+def _warnings(about: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
+    """Returns a sentence for each thing that a reader must know."""
+    data, folds = about["told"].get("data"), {row["clip"]: row["fold"] for row in rows}
+    said = learned_warning(about["classifier"], about.get("learned_from") or {}, data, folds)
+    return [said] if said else []
 
 
 def _card(found: Ablation) -> dict[str, Any]:

@@ -29,6 +29,7 @@ RESULTS = Results(
     schema=ARROW_SCHEMA,
     keys=("view", "fill", "kept", "clip", "target", "condition", "seed", "draw"),
 )
+OLD = {"attenuate": "attenuation", "attenuate_db": "attenuation_db"}  # names that an older earmark wrote
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Ablation:
 
 
 def load_ablation(folder: str | Path) -> Ablation:
-    """Reads a folder that `Ablation.save` wrote.
+    """Reads a folder that `Ablation.save` wrote; names of an older earmark are those of today.
 
     Raises
     ------
@@ -73,4 +74,10 @@ def load_ablation(folder: str | Path) -> Ablation:
     MismatchError
         If a newer earmark wrote it.
     """
-    return Ablation(*RESULTS.load(folder))
+    table, about = RESULTS.load(folder)
+    place = table.schema.get_field_index("fill")
+    fills = pa.array([OLD.get(fill, fill) for fill in table["fill"].to_pylist()], pa.string())
+    config = {OLD.get(name, name): value for name, value in about.get("config", {}).items()}
+    if "fills" in config:
+        config["fills"] = [OLD.get(fill, fill) for fill in config["fills"]]
+    return Ablation(table.set_column(place, "fill", fills), {**about, "config": config})

@@ -45,7 +45,7 @@ def reading(summary: Mapping[str, Any]) -> list[str]:
         reasons = [f"{n} {reason}" for reason, n in clips["excluded"].items()]
         reasons += [f"{len(clips['broken'])} unreadable"] if clips["broken"] else []
         lines.append(f"Left out: {', '.join(reasons)}.")
-    return lines
+    return [*lines, *summary.get("warnings", ())]
 
 
 def verdicts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -226,6 +226,9 @@ class Apex(Explainer[Map]):
     def _config(self) -> dict[str, Any]:
         return {**self.config.to_dict(), **asdict(self.options), "bank_audio": len(self.options.bank_audio)}
 
+    def _learned(self) -> str:
+        return self.bank.basis_sha256
+
     def _seed(self) -> int:
         return self.config.seed
 

@@ -7,6 +7,8 @@ const SOURCE_TEXTS = {
   evidence: ["Evidence", "B", "only what counted"],
   complement: ["Complement", "C", "all the rest"],
   residual: ["Residual", "D", "what the resynthesis lost"],
+  mask: ["Mask", "K", "only what the mask keeps"],
+  unmasked: ["Without mask", "R", "the clip without what the mask keeps"],
   box: ["This box", "S", "the clip, through the box only"],
   rest: ["Everything else", "E", "the clip without the box"],
 };
@@ -114,6 +116,25 @@ function sourcesGroup({ player }) {
     player.setSource(names[(names.indexOf(source) + step + names.length) % names.length]);
   });
   return { element, show };
+}
+
+/**
+ * Takes up the buttons beside the viewer that play one of the clip's sounds from where it stands; again: pause.
+ * @param {Viewer} viewer
+ * @returns {Row[]}
+ */
+function hearButtons({ player }) {
+  return [...document.querySelectorAll("button[data-hear]")].map((one) => {
+    const element = /** @type {HTMLElement} */ (one);
+    const name = /** @type {SourceName} */ (element.dataset.hear);
+    const heard = () => player.wanted && player.source === name;
+    element.addEventListener("click", async () => {
+      if (heard()) return player.pause();
+      await player.setSource(name);
+      if (!player.wanted) await player.play();
+    });
+    return { element, show: () => element.setAttribute("aria-pressed", String(heard())) };
+  });
 }
 
 /**

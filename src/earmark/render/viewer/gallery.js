@@ -215,6 +215,7 @@ async function openPage() {
   const data = JSON.parse(document.getElementById("earmark-data")?.textContent ?? "{}");
   const root = /** @type {HTMLElement} */ (document.getElementById("earmark-viewer"));
   const viewer = new Viewer(root, data);
+  viewer.rows.push(...hearButtons(viewer));
   try {
     await viewer.open();
   } catch (error) {

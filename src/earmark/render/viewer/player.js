@@ -1,6 +1,9 @@
 // The player: several sounds of one clip that run together, of which one is heard; so switching keeps the instant.
 
-/** @typedef {"original" | "evidence" | "complement" | "residual" | "box" | "rest"} SourceName */
+/**
+ * `mask` is what a mask beside the explanation keeps, `unmasked` the clip without it.
+ * @typedef {"original" | "evidence" | "complement" | "residual" | "mask" | "unmasked" | "box" | "rest"} SourceName
+ */
 
 /**
  * What the page holds of one clip.
@@ -55,6 +58,7 @@ class Player {
     const names = ["original"];
     if (this.clip.sounds.evidence) names.push("evidence", "complement");
     if (this.clip.sounds.residual) names.push("residual");
+    if (this.clip.sounds.mask) names.push("mask", "unmasked");
     if (this.box) names.push("box", "rest");
     return this.clip.sounds.original ? names : [];
   }
@@ -100,6 +104,7 @@ class Player {
     const { box } = this;
     const original = await this.sound("original");
     if (name === "complement") return minus(original, await this.sound("evidence"));
+    if (name === "unmasked") return minus(original, await this.sound("mask"));
     if (this.box !== box) return this.sound(name); // chosen meanwhile
     if (name === "rest") return minus(original, await this.sound("box"));
     if (!box) throw new Error("There is no box to play.");

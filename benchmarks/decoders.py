@@ -1,0 +1,132 @@
+"""Trained explainers: what training costs, how their maps score, how they sound; each run goes on where it was.
+
+    EARMARK_DATA=... python benchmarks/decoders.py fit esc10-cnn [NAME ...] [--epochs N]
+    EARMARK_DATA=... python benchmarks/decoders.py score esc10-cnn clean [--clips 24]
+    EARMARK_DATA=... python benchmarks/decoders.py sound scenes-cnn [--clips 24]
+    python benchmarks/decoders.py tables
+
+Decoders learn from the classifier's own training clips (folds 1 to 3 of ESC-10; `scenes:240`) and are scored on fold 5,
+or on fresh scenes. `lmac-soft` and `lmac-paper-small` have the published loss, `lmac-areas` learns hard masks of any
+area alone, and `lmac`, the default, both. `lmac-ftN` is `lmac-paper-small` fine-tuned on mixtures with a soundscape at
+0 dB, guided by the clean clip with weight N, with `-cct` where the mask is like it (cosine .7): it knows what other
+methods do not. Conditions of `score` are those of methods.py, and `speech`: a spoken word at 12 dB.
+"""
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import methods
+
+import earmark as em
+from earmark.data.mixtures import mix
+from earmark.explainers.l2i.train import fit_l2i
+from earmark.explainers.lmac.config import LmacConfig
+from earmark.explainers.lmac.train import fit_lmac
+from earmark.explainers.lmac_td.train import fit_lmac_td
+
+RUNS = Path("runs/decoders")
+AREAS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
+OTHERS = ("integrated-gradients", "energy", "grad-cam", "input-x-gradient", "edge", "apex")
+PAPER = LmacConfig.of_preset("paper-small", crop_s=2.5)  # crops, so that it fits the time
+FITS = {
+    "lmac": (fit_lmac, {}),
+    "lmac-areas": (fit_lmac, {"objective": "areas"}),
+    "lmac-soft": (fit_lmac, {"objective": "soft"}),
+    "lmac-paper-small": (fit_lmac, {"config": PAPER}),
+    **{f"lmac-ft{g}": (fit_lmac, {"lambda_g": float(g)}) for g in (4, 16, 32)},
+    **{f"lmac-ft{g}-cct": (fit_lmac, {"lambda_g": float(g), "cct": 0.7}) for g in (4, 16, 32)},
+    **{f"lmac-td-{alpha:g}": (fit_lmac_td, {"alpha": alpha}) for alpha in (0.0, 0.75, 1.0)},
+    "l2i": (fit_l2i, {}),
+}
+FINE = "lmac-paper-small"
+FINE_EPOCHS = 8
+THRESHOLDS = (0.2, 0.4, 0.6, 0.8)
+
+
+def training_clips(classifier: str) -> list:
+    """Returns the clips that a decoder learns from."""
+    if classifier == "scenes-cnn":
+        return list(em.scenes(240, 3000))
+    return list(em.folder(Path(os.environ["EARMARK_DATA"]) / "esc10", folds=(1, 2, 3), group_column="freesound_id"))
+
+
+def fit(options: argparse.Namespace) -> None:
+    """Trains decoders that are not there yet."""
+    for name in options.names or FITS:
+        folder = RUNS / options.classifier / name
+        if (folder / "config.json").exists():
+            continue
+        classifier = em.load_classifier(options.classifier)
+        function, changes = FITS[name]
+        changes = dict(changes) | ({"epochs": options.epochs} if options.epochs else {})
+        clips = training_clips(options.classifier)
+        if name.startswith("lmac-ft"):
+            start = em.load_explainer(RUNS / options.classifier / FINE, classifier=classifier)
+            changes |= {"start": start, "epochs": options.epochs or FINE_EPOCHS}
+            clips = list(mix(clips, "ood:0" if options.classifier == "scenes-cnn" else f"id:0:{methods.rainforest()}"))
+        began = time.perf_counter()
+        report = lambda done, total, values, name=name: print(name, done, total, values, flush=True)  # noqa: E731
+        explainer = function(classifier, clips, resume_dir=folder / ".resume", progress=report, **changes)
+        explainer.diagnostics["minutes"] = (time.perf_counter() - began) / 60
+        explainer.save(folder)
+
+
+def made(classifier, name: str) -> dict:
+    """Returns the decoders that are there, by name; an L2I once for each threshold."""
+    found = {}
+    for folder in sorted((RUNS / name).glob("*/config.json")):
+        kind = folder.parent.name
+        if kind == "l2i":
+            for threshold in THRESHOLDS:
+                loaded = em.load_explainer(folder.parent, classifier=classifier, threshold=threshold)
+                found[f"l2i {threshold:g}"] = loaded
+        else:
+            found[kind] = em.load_explainer(folder.parent, classifier=classifier)
+    return found
+
+
+def clips_of(classifier: str, condition: str, n: int) -> list:
+    """Returns the clips of a condition."""
+    if condition == "speech":
+        clean = methods.clips_of(classifier, "clean", n)
+        words = em.folder(Path(os.environ["EARMARK_DATA"]) / "speech_commands_test")
+        return list(mix(clean, "speech:12", list(words)))
+    return methods.clips_of(classifier, condition, n)
+
+
+def score(options: argparse.Namespace) -> None:
+    """Scores all decoders that are there, beside others, under one condition."""
+    classifier = em.load_classifier(options.classifier)
+    others = {name: em.load_explainer(name, classifier=classifier, **methods.METHODS[name]) for name in OTHERS}
+    em.evaluate(
+        classifier,
+        clips_of(options.classifier, options.condition, options.clips),
+        {**made(classifier, options.classifier), **others, "random": "random"},
+        areas=AREAS,
+        insertion=False,
+        seeds=(0,),
+        folder=RUNS / "scores" / f"{options.classifier}-{options.condition}",
+        told={"data": "scenes" if options.classifier == "scenes-cnn" else "esc10", "mixture": options.condition},
+        progress=lambda done, total, values=None: print(f"{done} of {total}", flush=True),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("fit", "score", "sound", "tables"))
+    parser.add_argument("classifier", nargs="?", default="esc10-cnn")
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--clips", type=int, default=24)
+    options = parser.parse_args()
+    if options.what == "fit":
+        fit(options)
+    elif options.what == "score":
+        options.condition = options.names[0] if options.names else "clean"
+        score(options)
+
+
+if __name__ == "__main__":
+    main()
