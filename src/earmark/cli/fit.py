@@ -125,7 +125,7 @@ def lmac_td(
 ) -> dict[str, Any]:
     """Train a separator whose output, a sound of its own, is the evidence."""
     sources = _Sources(data, classifier, folds, mixture, label_column, group_column, device)
-    return _decoder("lmac-td", sources, config, out)
+    return _decoder("lmac-td", sources, config.with_preset(), out)
 
 
 @app.command("l2i")
@@ -182,7 +182,9 @@ def _decoder(method: str, sources: _Sources, config: FitConfig, out: Path, start
     more = {"start": load_explainer(start, classifier=model)} if start else {}
     with only_one(out):
         with progress("fitting") as report:
-            explainer = fit(model, clips, config, progress=report, resume_dir=out / ".resume", **more)
+            explainer = fit(
+                model, clips, config, progress=report, resume_dir=out / ".resume", log_dir=out / "logs", **more
+            )
         explainer.diagnostics |= about
         with filling(out, "config.json", ()) as part:
             explainer.save(part)

@@ -50,6 +50,17 @@ class FitConfig(LoopConfig):
         return cls(**{name: _plain(value) for name, value in values.items() if name in known})
 
     @classmethod
+    def of_preset(cls: type[Kind], preset: str, **changes: Any) -> Kind:
+        """Returns the settings of a preset; a method without presets has none to choose."""
+        return cls(**changes)
+
+    def with_preset(self: Kind) -> Kind:
+        """Returns the settings of its own preset, and of these numbers those that are not the usual ones."""
+        usual = type(self)()
+        changed = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != getattr(usual, f.name)}
+        return type(self).of_preset(changed.pop("preset", getattr(self, "preset", "")), **changed)
+
+    @classmethod
     def changed(cls: type[Kind], config: "Kind | None", changes: dict[str, Any], method: str) -> Kind:
         """Returns a configuration with single numbers replaced.
 

@@ -63,12 +63,6 @@ class L2iConfig(FitConfig):
             raise InputError(f"preset is one of {', '.join(PRESETS)}, got {preset!r}; choose one.")
         return cls(**{**PRESETS[preset], "preset": preset, **changes})
 
-    def with_preset(self) -> "L2iConfig":
-        """Returns the settings of this preset, and of these numbers those that are not the usual ones."""
-        usual = L2iConfig()
-        changed = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != getattr(usual, f.name)}
-        return L2iConfig.of_preset(self.preset, **{k: v for k, v in changed.items() if k != "preset"})
-
     def fidelity_at(self, epoch: int) -> float:
         """Returns the weight of the fidelity in an epoch, counted from 0."""
         return self.lambda_fidelity if epoch < self.late * self.epochs else self.lambda_fidelity_late

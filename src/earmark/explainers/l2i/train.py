@@ -39,6 +39,7 @@ def fit_l2i(
     held_out: Iterable[Clip] | None = None,
     progress: Progress | None = None,
     resume_dir: str | Path | None = None,
+    log_dir: str | Path | None = None,
     **changes: Any,
 ) -> "L2i":
     """Learns a dictionary of spectra, and to tell from a frozen classifier's maps how active its components are.
@@ -60,6 +61,8 @@ def fit_l2i(
         Called with steps done, steps in all, and the latest values; while the dictionary is learned no step is done.
     resume_dir
         Where a checkpoint lies, from which a fit that was killed goes on to the same result.
+    log_dir
+        Where TensorBoard logs go, where it is installed.
 
     Raises
     ------
@@ -93,7 +96,8 @@ def fit_l2i(
             n_steps=fitted.n_steps(data, config),
             folder=folder,
             prepare=partial(_prepared, config=config, sample_rate=classifier.sample_rate),
-            beside=(classifier.module, classifier.front_end),
+            beside=classifier._parts,
+            log_folder=None if log_dir is None else Path(log_dir),
             progress=progress,
             settings={"clips": data.sha256(), "fingerprint": classifier.fingerprint, "fit": config.to_dict()},
         )

@@ -1,6 +1,6 @@
 """The numbers of L-MAC; no torch here."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...errors import InputError
@@ -70,12 +70,6 @@ class LmacConfig(FitConfig):
     def of_preset(cls, preset: Preset, **changes: Any) -> "LmacConfig":
         """Returns the settings of a preset; `paper` and `paper-small` have the published loss and data."""
         return cls(**{**PRESETS[preset], "preset": preset, **changes})
-
-    def with_preset(self) -> "LmacConfig":
-        """Returns the settings of this preset, and of these numbers those that are not the usual ones."""
-        usual = LmacConfig()
-        changed = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != getattr(usual, f.name)}
-        return LmacConfig.of_preset(self.preset, **{k: v for k, v in changed.items() if k != "preset"})
 
 
 #: What presets change. The published l1 weight of 0.4 was summed over a batch of 16: 6.4 as a mean.

@@ -35,6 +35,7 @@ def fit_lmac_td(
     held_out: Iterable[Clip] | None = None,
     progress: Progress | None = None,
     resume_dir: str | Path | None = None,
+    log_dir: str | Path | None = None,
     **changes: Any,
 ) -> "LmacTd":
     """Trains a masker in the time domain to keep what a frozen classifier decides by.
@@ -53,6 +54,8 @@ def fit_lmac_td(
         Called with steps done, steps in all, and the latest values; the autoencoder's steps come first.
     resume_dir
         Where checkpoints lie, from which a fit that was killed goes on to the same result.
+    log_dir
+        Where TensorBoard logs go, where it is installed.
 
     Raises
     ------
@@ -77,7 +80,7 @@ def fit_lmac_td(
         fitted.working(resume_dir) as folder,
         fitted.material(clips, classifier, config, folder, held_out) as data,
     ):
-        fit = _Fit(classifier, data, config, folder, progress)
+        fit = _Fit(classifier, data, config, folder, progress, None if log_dir is None else Path(log_dir))
         code, snr_db = fit.autoencoder()
         refuse_poor(snr_db)
         separator = Separator.untrained(classifier, config, code)
@@ -96,6 +99,7 @@ class _Fit:
     config: LmacTdConfig
     folder: Path
     progress: Progress | None
+    logs: Path | None = None
 
     @property
     def n_steps(self) -> int:
@@ -159,7 +163,8 @@ class _Fit:
             n_steps=self.n_steps,
             folder=self.folder / name,
             prepare=lambda batch, generator: fitted.drawn(batch, config, rate, generator),
-            beside=beside,
+            beside=[*beside, *self.classifier._parts],
+            log_folder=None if self.logs is None else self.logs / name,
             progress=None if report is None else lambda step, _, values: report(done + step, everything, values),
             settings={
                 "clips": self.data.sha256(),
