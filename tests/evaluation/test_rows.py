@@ -6,10 +6,12 @@ import pytest
 import torch
 from tests.evaluation.material import Told, band_map, clip, clips, sound, tone, toy
 
+from earmark.audio.waveform import Waveform
 from earmark.evaluation.batches import Batch
 from earmark.evaluation.config import EvaluateConfig
 from earmark.evaluation.rows import maps_of, rows_of
 from earmark.explainers.load import load_explainer
+from earmark.explanation import Resynthesis
 from earmark.fills import Fill
 from earmark.masking import masked_logits
 from earmark.metrics.faithfulness import average_drop, faithfulness_prob
@@ -176,3 +178,30 @@ def test_a_person_who_stops_it_is_heard():
 
     with pytest.raises(KeyboardInterrupt):
         rows(Told(toy(), stop), clips(1))
+
+
+class Sounding(Told):
+    """Says a sound that is no mask of the clip: the clip at half its level, and a tone that was not in it."""
+
+    def _evidence(self, done, index, target, n_samples):
+        grid = self.classifier.grid(n_samples)
+        kept = 0.5 * done.state[index] + tone(7, n_samples, 5).to(done.state)
+        whole = Waveform(done.state[index][None].float(), RATE)
+        heard = Waveform(kept[None].float(), RATE)
+        return Resynthesis(heard, Waveform(whole.samples - heard.samples, RATE), torch.ones(grid.shape), grid)
+
+
+def test_evidence_that_is_a_sound_is_scored_as_it_is_heard():
+    classifier = toy()
+    found = of(rows(Sounding(classifier, None), clips()), "soft")
+    for row, one in zip(found, clips(), strict=True):
+        samples = classifier.prepare(one.source)
+        kept = (0.5 * samples + tone(7, 1024, 5).to(samples)).float().to(samples)
+        at = classifier.labels.index(row["target"])
+        whole, inside, rest = (
+            probabilities(classifier.logits(x), "multiclass")[0, at] for x in (samples, kept, samples - kept)
+        )
+        assert row["average_drop"] == pytest.approx(100 * float((whole - inside).clamp_min(0) / whole), abs=1e-3)
+        assert row["faithfulness"] == pytest.approx(float(whole - rest), abs=ROUNDING)
+        assert row["mask_mean"] == 1  # of the derived mask, which would have changed nothing
+    assert max(row["average_drop"] for row in found) > 10

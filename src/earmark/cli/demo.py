@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .explain import bank_folders, embedded_mask, write_explanations
+from .explain import bank_folders, write_explanations
+from .masks import embedded_mask
 from .options import command, say
 
 

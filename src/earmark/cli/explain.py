@@ -15,13 +15,12 @@ import typer
 from .. import disk
 from ..audio.names import printable
 from ..errors import InputError, OutputError
+from .masks import embedded_mask, masks_of
 from .options import command, save_params, say
 from .progress import progress
 
 if TYPE_CHECKING:
-    from ..classifiers.base import Classifier
     from ..explainers.base import Explainer
-    from ..explanation import Explanation
     from ..run.known import Found
     from ..types import Clip
 
@@ -168,21 +167,6 @@ def _job(
     return _Job(method, masker, settings, asked["target"], asked["against"], (asked["start"], asked["end"]))
 
 
-def embedded_mask(model: "Classifier", against: str | None = None) -> "Explainer | None":
-    """Returns the explainer whose masks stand beside prototypes, if there is one; why it cannot be used is said."""
-    from ..explainers.beside import embedded_masker
-
-    try:
-        masker = embedded_masker(model)
-    except Exception as error:  # a mask must not cost what it stands beside
-        say(f"earmark: there is no mask beside the prototypes: {error}")
-        return None
-    if masker and against is not None:
-        say("There is no mask beside the prototypes: one label is drawn at a time, and not one against another.")
-        return None
-    return masker
-
-
 @contextmanager
 def _writing() -> Iterator[None]:
     """Turns what a full or unwritable disk raises into one kind of error."""
@@ -218,7 +202,7 @@ def write_explanations(
     else:
         explanations = [method.explain(clip, target, against=against)]
     parts = [explanation.of_part(*part) for explanation in explanations]
-    masks = _masks(masker, parts)
+    masks = masks_of(masker, parts)
     made_from = None if None in masks else made_from
     with _writing():
         folders = save_explanations(parts, folder, made_from=made_from, beside=masks)
@@ -230,16 +214,6 @@ def write_explanations(
         for e, place, mask in zip_longest(explanations, folders, masks)
     ]
     return _entry(folder, first.prediction.top(1)[0], told, began)
-
-
-def _masks(masker: "Explainer | None", explanations: "list[Explanation]") -> "list[Explanation | None]":
-    """Returns the mask beside each explanation of a clip; those that cannot be drawn are named."""
-    from ..explainers.beside import masks_beside
-
-    def failed(label: str, error: Exception) -> None:
-        say(f"earmark: {explanations[0].name}: there is no mask for {label}: {error}")
-
-    return [] if masker is None else masks_beside(masker, explanations, failed)
 
 
 def _known_entry(folder: Path, there: "Found", began: float) -> dict[str, Any]:

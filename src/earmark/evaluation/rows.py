@@ -5,6 +5,10 @@ insertion and deletion; `localization` compares with known truth, where a clip h
 mask of a mixture without events. Masks of mixtures are also applied to their parts (`SEPARATION`), where the explained
 label is one of the source. A column that a protocol does not fill is empty.
 
+Evidence that is a sound of its own (`Resynthesis`) is scored as it is heard: at the stage `waveform`, the native mask's
+row has the decisions on that sound, and on what is left of the clip without it; areas and shapes are taken from its map,
+which is derived from the sound.
+
 Where an explainer fails on a clip, that clip alone has a map of zeros, and its rows say why.
 """
 
@@ -18,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..explainers.base import Explainer
-from ..explanation import Attribution
+from ..explanation import Attribution, Resynthesis
 from ..fills import Fill
 from ..masks import MapFlag, Ranking, cleaned, mask_of, ranking_of, smoothed
 from ..metrics import METRICS
@@ -83,38 +87,38 @@ class Maps:
         Why it failed, or `None`, for each row.
     gaps
         How far values are from summing to the difference of scores, relative to it, where a method says so.
+    kept
+        `[sample]`, the sound of evidence that is one, or `None`, for each row.
     """
 
     gains: Plane
     values: Plane
     failed: tuple[str | None, ...]
     gaps: tuple[float | None, ...]
+    kept: tuple[Tensor | None, ...]
 
 
 def maps_of(batch: Batch, explainer: Explainer[Any]) -> Maps:
     """Returns the maps of a batch; after a failure each row is tried alone, so that only what fails is lost."""
     every = batch.every.tolist()
     try:
-        gains, values, gaps = _evidence(batch, explainer, every)
-        return Maps(gains, values, (None,) * len(every), gaps)
+        return _evidence(batch, explainer, every)
     except Exception:
         alone = [_alone(batch, explainer, row) for row in every]
-    gains, values = torch.cat([one[0] for one in alone]), torch.cat([one[1] for one in alone])
-    return Maps(gains, values, tuple(one[2] for one in alone), tuple(one[3] for one in alone))
+    gains, values = torch.cat([one.gains for one in alone]), torch.cat([one.values for one in alone])
+    failed, gaps, kept = (tuple(getattr(one, name)[0] for one in alone) for name in ("failed", "gaps", "kept"))
+    return Maps(gains, values, failed, gaps, kept)
 
 
-def _alone(batch: Batch, explainer: Explainer[Any], row: int) -> tuple[Plane, Plane, str | None, float | None]:
+def _alone(batch: Batch, explainer: Explainer[Any], row: int) -> Maps:
     try:
-        gains, values, gaps = _evidence(batch, explainer, [row])
-        return gains, values, None, gaps[0]
+        return _evidence(batch, explainer, [row])
     except Exception as error:
         zeros = torch.zeros(1, *batch.grid.shape, device=batch.samples.device)
-        return zeros, zeros, f"{type(error).__name__}: {error}", None
+        return Maps(zeros, zeros, (f"{type(error).__name__}: {error}",), (None,), (None,))
 
 
-def _evidence(
-    batch: Batch, explainer: Explainer[Any], rows: list[int]
-) -> tuple[Plane, Plane, tuple[float | None, ...]]:
+def _evidence(batch: Batch, explainer: Explainer[Any], rows: list[int]) -> Maps:
     targets = batch.targets()
     evidence = explainer.evidence(batch.samples[rows], [targets[row] for row in rows])
     gains = torch.stack([one.stft_gain(batch.grid) for one in evidence]).float()
@@ -123,7 +127,14 @@ def _evidence(
         expected = (len(rows), *batch.grid.shape)
         raise ValueError(f"maps of shape {expected} were expected, got {tuple(gains.shape)}, {tuple(values.shape)}")
     gaps = tuple(one.measured.get("gap") if isinstance(one, Attribution) else None for one in evidence)
-    return gains.to(batch.samples.device), values.to(batch.samples.device), gaps
+    kept = tuple(_sound(one) for one in evidence)
+    device = batch.samples.device
+    return Maps(gains.to(device), values.to(device), (None,) * len(rows), gaps, kept)
+
+
+def _sound(evidence: Any) -> Tensor | None:
+    """Returns the mono samples of evidence that is a sound of its own."""
+    return evidence.kept.mono().samples[0] if isinstance(evidence, Resynthesis) else None
 
 
 def _about(batch: Batch) -> list[Row]:
@@ -221,11 +232,24 @@ class Ladder:
 
 def _soft(batch: Batch, maps: Maps, score: Reentry) -> Columns:
     masks = mask_of(maps.gains, "native")
-    inside, outside = score(batch.every, masks.gain), score(batch.every, 1 - masks.gain)
+    inside, outside = _as_heard(batch, maps, score) or (
+        score(batch.every, masks.gain),
+        score(batch.every, 1 - masks.gain),
+    )
     passes = Passes(batch.whole, batch.target, inside, outside, batch.classifier.task, batch.classifier.threshold)
     shapes = {name: _metric(name)(masks.gain) for name in SHAPES}
     energy = {"energy_kept": _metric("energy_kept")(masks.gain, batch.power)}
     return {**_passed(passes), **shapes, **energy, **_separated(batch, masks.gain), "map_flags": masks.flags}
+
+
+def _as_heard(batch: Batch, maps: Maps, score: Reentry) -> tuple[Tensor, Tensor] | None:
+    """Returns the logits of sounds that are evidence themselves and of the rest of the clips; none where masks are."""
+    sounds = [sound for sound in maps.kept if sound is not None]
+    if len(sounds) < len(batch) or score.stage != "waveform":
+        return None
+    kept = torch.stack(sounds).to(batch.samples)
+    with torch.no_grad():
+        return batch.classifier.logits(kept), batch.classifier.logits(batch.samples - kept)
 
 
 def _matched(batch: Batch, ranking: Ranking, ladder: Ladder, areas: Sequence[float]) -> Iterator[tuple[float, Columns]]:
