@@ -13,6 +13,7 @@ methods do not. Conditions of `score` are those of methods.py, and `speech`: a s
 """
 
 import argparse
+import json
 import os
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ from earmark.explainers.lmac_td.train import fit_lmac_td
 
 RUNS = Path("runs/decoders")
 AREAS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
+SOUNDING = ("energy", "grad-cam", "integrated-gradients", "all-ones")
 OTHERS = ("integrated-gradients", "energy", "grad-cam", "input-x-gradient", "edge", "apex")
 PAPER = LmacConfig.of_preset("paper-small", crop_s=2.5)  # crops, so that it fits the time
 FITS = {
@@ -113,6 +115,118 @@ def score(options: argparse.Namespace) -> None:
     )
 
 
+def sound(options: argparse.Namespace) -> None:
+    """Measures how the evidence sounds: SI-SDR to the known source, of scenes or of clips mixed with another at 6 dB."""
+    classifier = em.load_classifier(options.classifier)
+    scenes = options.classifier == "scenes-cnn"
+    clips = clips_of(options.classifier, "clean" if scenes else "ood", options.clips)
+    others = {name: em.load_explainer(name, classifier=classifier, **methods.METHODS[name]) for name in SOUNDING}
+    rows = [
+        row for clip in clips for row in sounds_of(clip, {**made(classifier, options.classifier), **others}, scenes)
+    ]
+    names = list(dict.fromkeys(row["explainer"] for row in rows))
+    told = []
+    for name in names:
+        mine = [row for row in rows if row["explainer"] == name]
+        groups = [row["clip"] for row in mine]
+        columns = [bootstrap(torch.tensor([row[key] for row in mine]), groups) for key in ("si_sdr", "gained")]
+        told.append([name, *(interval(one, 1) for one in columns), str(len(mine))])
+    about = "scenes" if scenes else "mixtures (another clip at 6 dB)"
+    head = [f"{options.classifier}, {about}", "SI-SDR of the evidence, dB", "more than the clip's own, dB", "N"]
+    text = markdown(head, told)
+    (RUNS / f"sound-{options.classifier}.md").write_text(text + "\n")
+    print(text)
+
+
+def sounds_of(clip, explainers: dict, scenes: bool) -> list:
+    """Returns the SI-SDR of what each explainer keeps of a clip, for each decided label that has a known source."""
+    waveform, found = load_clip(clip).mono(), []
+    for name, explainer in explainers.items():
+        for told in explainer.explain_all(clip):
+            if told.target.label not in clip.labels:
+                continue
+            if scenes:
+                alone = torch.from_numpy(render(clip.id).alone(told.target.label))[None].float()
+            else:
+                alone = parts_of(clip).source.samples
+            kept = float(si_sdr(told.listen().mono().samples.float(), alone)[0])
+            found.append({"clip": clip.id, "explainer": name, "si_sdr": kept})
+            found[-1]["gained"] = kept - float(si_sdr(waveform.samples.float(), alone)[0])
+    return found
+
+
+def interval(one, digits: int) -> str:
+    """Returns a mean with its interval."""
+    return f"{one.mean:.{digits}f} [{one.low:.{digits}f}, {one.high:.{digits}f}]"
+
+
+def costs() -> str:
+    """Returns what each decoder weighs and what its training took."""
+    rows = []
+    for file in sorted(RUNS.glob("*/*/config.json")):
+        about = json.loads(file.read_text())
+        d = about.get("diagnostics", {})
+        size = [d.get("parameters"), d.get("parameters_share"), d.get("multiply_adds_share"), d.get("n_clips")]
+        shown = ["-" if v is None else f"{v:.3g}" if isinstance(v, float) else f"{v:,}" for v in size]
+        epochs, passes, minutes = about["config"].get("epochs"), d.get("forward_passes"), d.get("minutes")
+        cost = ["-" if passes is None else f"{passes:,}", "-" if minutes is None else f"{minutes:.0f}"]
+        rows.append([file.parent.parent.name, file.parent.name, *shown, str(epochs), *cost])
+    head = ["classifier", "explainer", "parameters", "of the classifier's", "multiply-adds, of the classifier's"]
+    return markdown([*head, "clips", "epochs", "forward passes of clips", "minutes, one thread"], rows)
+
+
+def by_area(scores) -> str:
+    """Returns the average drop at each area, and how far the default decoder is from the best of the others."""
+    rows, areas = [], scores.about["config"]["areas"]
+    drop = {
+        (name, area): dict(zip(keys, values, strict=True))
+        for name in scores.explainers
+        for area in areas
+        for keys, values in [columns(scores, name, area)]
+    }
+    for name in scores.explainers:
+        means = [torch.tensor(list(drop[name, area].values())).nanmean() for area in areas]
+        rows.append([name, *(f"{float(mean):.1f}" for mean in means)])
+    for other in ("integrated-gradients", "energy", "grad-cam"):
+        told = []
+        for area in areas:
+            mine, theirs = drop["lmac", area], drop[other, area]
+            both = [key for key in mine if key in theirs]
+            gap = torch.tensor([mine[key] - theirs[key] for key in both])
+            told.append(interval(bootstrap(gap, [key[0] for key in both]), 1))
+        rows.append([f"lmac - {other}", *told])
+    return markdown(["average drop, %", *(f"{100 * area:g} %" for area in areas)], rows)
+
+
+def columns(scores, name: str, area: float) -> tuple[list, list]:
+    """Returns clips with their labels, and the average drop of each, of one explainer at one area."""
+    where = {"explainer": name, "protocol": "matched", "area": area}
+    keys = list(zip(scores.column("clip", **where), scores.column("target", **where), strict=True))
+    values = [float("nan") if v is None else v for v in scores.column("average_drop", **where)]
+    return keys, values
+
+
+def own_masks(summary: dict) -> str:
+    """Returns what native masks score."""
+    soft = next(table for table in summary["tables"] if table["protocol"] == "soft")
+    kept = [*methods.SOFT, *(("contrast_db",) if "contrast_db" in soft["rows"][0]["metrics"] else ())]
+    rows = [[row["explainer"], *(cell(row["metrics"].get(m)) for m in kept)] for row in soft["rows"]]
+    return markdown(["own mask", "AI", "AD", "AG", "FF", "Fid-In", "MM", *(["T/C, dB"] * (len(kept) > 6))], rows)
+
+
+def tables() -> None:
+    """Writes the tables of all finished runs."""
+    parts = [costs()]
+    for folder in sorted((RUNS / "scores").glob("*/evaluation.json")):
+        scores = load_scores(folder.parent)
+        summary = summarize(scores)
+        n, confidence = summary["decisions"]["n"], summary["decisions"]["mean_prob"]
+        title = f"**{folder.parent.name}**: N = {n} decisions, mean confidence {confidence:.3f}."
+        parts += [title, own_masks(summary), by_area(scores)]
+    parts += [file.read_text().strip() for file in sorted(RUNS.glob("sound-*.md"))]
+    put("decoders", "python benchmarks/decoders.py tables", "\n\n".join(parts))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("fit", "score", "sound", "tables"))
@@ -121,11 +235,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--clips", type=int, default=24)
     options = parser.parse_args()
-    if options.what == "fit":
-        fit(options)
-    elif options.what == "score":
+    if options.what == "score":
         options.condition = options.names[0] if options.names else "clean"
-        score(options)
+    {"fit": fit, "score": score, "sound": sound, "tables": lambda _: tables()}[options.what](options)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from tests.evaluation.material import Told, band_map, clip, clips, sound, tone, toy
+from tests.evaluation.material import RATE, Told, band_map, clip, clips, sound, tone, toy
 
 from earmark.audio.waveform import Waveform
 from earmark.evaluation.batches import Batch

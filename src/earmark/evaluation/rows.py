@@ -6,8 +6,8 @@ mask of a mixture without events. Masks of mixtures are also applied to their pa
 label is one of the source. A column that a protocol does not fill is empty.
 
 Evidence that is a sound of its own (`Resynthesis`) is scored as it is heard: at the stage `waveform`, the native mask's
-row has the decisions on that sound, and on what is left of the clip without it; areas and shapes are taken from its map,
-which is derived from the sound.
+row has the decisions on that sound, and on what is left of the clip without it; areas and shapes are taken from the
+map that is derived from the sound.
 
 Where an explainer fails on a clip, that clip alone has a map of zeros, and its rows say why.
 """
@@ -232,14 +232,15 @@ class Ladder:
 
 def _soft(batch: Batch, maps: Maps, score: Reentry) -> Columns:
     masks = mask_of(maps.gains, "native")
-    inside, outside = _as_heard(batch, maps, score) or (
-        score(batch.every, masks.gain),
-        score(batch.every, 1 - masks.gain),
-    )
+    inside, outside = _as_heard(batch, maps, score) or _masked(batch, masks.gain, score)
     passes = Passes(batch.whole, batch.target, inside, outside, batch.classifier.task, batch.classifier.threshold)
     shapes = {name: _metric(name)(masks.gain) for name in SHAPES}
     energy = {"energy_kept": _metric("energy_kept")(masks.gain, batch.power)}
     return {**_passed(passes), **shapes, **energy, **_separated(batch, masks.gain), "map_flags": masks.flags}
+
+
+def _masked(batch: Batch, gains: Plane, score: Reentry) -> tuple[Tensor, Tensor]:
+    return score(batch.every, gains), score(batch.every, 1 - gains)
 
 
 def _as_heard(batch: Batch, maps: Maps, score: Reentry) -> tuple[Tensor, Tensor] | None:
