@@ -19,13 +19,22 @@ import time
 from pathlib import Path
 
 import methods
+import torch
+from tables import markdown, put
 
 import earmark as em
-from earmark.data.mixtures import mix
+from earmark.audio.files import load_clip
+from earmark.data.mixtures import mix, parts_of
+from earmark.data.scenes import render
+from earmark.evaluation.scores import load_scores
+from earmark.evaluation.summary import summarize
+from earmark.evaluation.words import cell
 from earmark.explainers.l2i.train import fit_l2i
 from earmark.explainers.lmac.config import LmacConfig
 from earmark.explainers.lmac.train import fit_lmac
 from earmark.explainers.lmac_td.train import fit_lmac_td
+from earmark.metrics.intervals import bootstrap
+from earmark.metrics.separation import si_sdr
 
 RUNS = Path("runs/decoders")
 AREAS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
