@@ -182,7 +182,7 @@ def test_neighbors_of_one_recording_are_left_out_of_crossing():
     assert met_another(Subject(classifier(), "energy", clips=given)) == [True, True, False]
     assert met_another(Subject(classifier(), "energy", clips=given[:1])) == [False]
     result = check(Subject(classifier(), Decoder(classifier()), clips=given), CONFIG)
-    assert any("D2 leaves out 1 clips" in note for note in result.about["notes"])
+    assert any("D2 leaves out 1 clip " in note for note in result.about["notes"])
 
 
 def test_methods_without_a_decoder_are_not_asked():

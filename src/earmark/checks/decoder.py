@@ -34,6 +34,7 @@ from .randomization import LEAST_CLIPS, Tally, statistics
 from .redraw import Redraw
 from .results import CheckResult, Progress
 from .subject import Subject
+from .words import several
 
 NAME = "decoder"
 
@@ -115,7 +116,8 @@ class _Run:
         """D2: the trained decoder with latents of another clip; clips that met no other recording are left out."""
         seed, foreign = self.config.seeds[0], met_another(self.subject)
         if not all(foreign):
-            self.notes.append(f"D2 leaves out {foreign.count(False)} clips that met no other recording in their batch.")
+            left_out = several(foreign.count(False), "clip")
+            self.notes.append(f"D2 leaves out {left_out} that met no other recording in their batch.")
         rows = self._rows("D2", seed, self.explainer._crossed)
         scores = self._scores(f"D2-{seed}", self.explainer._crossed)
         return Control("D2", "latents of another clip", [_only(rows, foreign)], [_only(scores, foreign)])

@@ -50,7 +50,7 @@ class FitConfig(LoopConfig):
         return cls(**{name: _plain(value) for name, value in values.items() if name in known})
 
     @classmethod
-    def of_preset(cls: type[Kind], preset: str, **changes: Any) -> Kind:
+    def of_preset(cls: type[Kind], preset: Any, **changes: Any) -> Kind:
         """Returns the settings of a preset; a method without presets has none to choose."""
         return cls(**changes)
 
