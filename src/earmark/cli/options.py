@@ -8,7 +8,7 @@ import functools
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -178,14 +178,31 @@ def _set_signature(wrapper: Callable[..., Any], parameters: list[inspect.Paramet
 
 def _comments(config: type) -> dict[str, str]:
     """Returns the comment behind each field of a dataclass and of those that it inherits from, from their source."""
+    parts = [part for part in reversed(config.__mro__) if is_dataclass(part)]
+    return {name: comment for part in parts for name, comment in _own_comments(part).items()}
+
+
+@functools.cache
+def _own_comments(config: type) -> dict[str, str]:
     found = {}
-    for part in reversed([base for base in config.__mro__ if is_dataclass(base)]):
-        for line in inspect.getsource(part).splitlines():
-            left, separator, comment = line.partition("  # ")
-            name = left.strip().split(":")[0]
-            if separator and name.isidentifier():
-                found[name] = comment.strip()
+    for line in _body(config):
+        left, separator, comment = line.partition("  # ")
+        name = left.strip().split(":")[0]
+        if separator and name.isidentifier():
+            found[name] = comment.strip()
     return found
+
+
+def _body(config: type) -> Iterator[str]:
+    """Yields the lines of a class; `inspect.getsource` parses the whole file first, and `--help` waits."""
+    lines = iter(Path(str(sys.modules[config.__module__].__file__)).read_text(encoding="utf-8").splitlines())
+    for line in lines:
+        if line.startswith((f"class {config.__name__}(", f"class {config.__name__}:")):
+            break
+    for line in lines:
+        if line and not line[0].isspace():
+            return
+        yield line
 
 
 def is_terminal() -> bool:
