@@ -13,9 +13,11 @@ from earmark.errors import DataError, InputError, MismatchError, ModelError, Tar
 from earmark.explainers import fitted as fitted_parts
 from earmark.explainers.lmac.config import LmacConfig
 from earmark.explainers.lmac.decoder import MOST_MULTIPLY_ADDS, MOST_PARAMETERS, Masker
+from earmark.explainers.lmac.explainer import Lmac
 from earmark.explainers.lmac.train import _Learner, fit_lmac
 from earmark.explainers.load import load_explainer
 from earmark.masks import mask_of
+from earmark.testing.conformance import check_explainer
 from earmark.testing.toy_networks import toy_network
 from earmark.testing.toys import band_classifier
 from earmark.testing.untouched import untouched
@@ -227,3 +229,13 @@ def test_collapsed_masks_stop_with_a_sentence(logit, tmp_path):
     data = fitted_parts.material(clips(), classifier, config, tmp_path)
     with data as found, pytest.raises(ModelError, match=r"they say nothing\. Change lambda_l1"):
         _Learner(masker, found).validate()
+
+
+@pytest.mark.parametrize("shape", ["plane", "line"])
+def test_it_keeps_what_every_explainer_promises(shape):
+    def make(classifier, **options):
+        masker = Masker.untrained(classifier, replace(SMALL, **options))
+        return Lmac(classifier, masker.config, masker.taps, masker.decoder)
+
+    classifier = toy_network(shape=shape)
+    check_explainer(make, classifier, rounding=1e-4, n_explanations=12).raise_if_failed()
