@@ -149,14 +149,14 @@ def _job(
 ) -> _Job:
     """Loads what is needed to explain."""
     from ..classifiers.load import load_classifier
-    from ..explainers.load import embedded_folder, explainer_folder, load_explainer
+    from ..explainers.load import embedded_folder, explainer_folder, kind_of, load_explainer
     from ..run.known import bank_state, settings_key
 
     model = load_classifier(classifier, device=asked["device"])
     chosen = explainer or embedded_folder("apex", model) or "apex"
     fitted = explainer_folder(chosen, model)
     seeded = {} if fitted or asked["seed"] is None else {"seed": asked["seed"]}
-    told = {"bank_audio": bank_audio} if fitted else seeded
+    told = {"bank_audio": bank_audio} if fitted and kind_of(fitted) == "apex" else seeded
     method = load_explainer(chosen, classifier=model, **told, **options)
     if model.head.notice:
         say(model.head.notice)

@@ -56,7 +56,7 @@ def load_explainer(name_or_path: str | Path, *, classifier: Classifier, **option
             f"wrote, or one of {', '.join(known)} ({', '.join(FITTED)} where it is embedded); "
             f"{f'did you mean {near[0]!r}?' if near else 'fit one with `earmark fit apex`.'}"
         )
-    return _class(_kind(folder)).load(folder, classifier, **options)
+    return _class(kind_of(folder)).load(folder, classifier, **options)
 
 
 def is_ready(name: str | Path) -> bool:
@@ -72,7 +72,7 @@ def _class(method: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def _kind(folder: Path) -> str:
+def kind_of(folder: Path) -> str:
     """Returns the registry name of what a folder holds."""
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["kind"]

@@ -43,6 +43,7 @@ class L2iConfig(FitConfig):
     lambda_fidelity_late: float = 1.0  # the same, in the last epochs
     late: float = 20 / 35  # share of the epochs after which it holds
     lambda_l1: float = 0.4  # weight of the mean activation
+    blind: bool = False  # a control: psi reads zeros in place of maps, and knows the sound alone
 
     def __post_init__(self) -> None:
         super().__post_init__()

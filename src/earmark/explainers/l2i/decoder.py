@@ -90,7 +90,7 @@ class Interpreter(nn.Module):
     def __init__(self, taps: Sequence[Tap], W: nmf.Dictionary, n_labels: int, config: L2iConfig) -> None:
         super().__init__()
         n_components = W.shape[1]
-        self.sparsity, self.gated = config.sparsity, config.activations == "gated"
+        self.sparsity, self.gated, self.blind = config.sparsity, config.activations == "gated", config.blind
         self.trunk = Trunk(taps, config.width)
         self.psi = nn.Conv1d(config.width * taps[-1].n_freq, n_components, 3, padding=1)
         self.pool = Attention(n_components, config.attention) if config.pooling == "attention" else Mean()
@@ -108,6 +108,8 @@ class Interpreter(nn.Module):
         log1p
             The clips' log1p magnitude on the STFT grid; decoded activations take its number of frames alone.
         """
+        if self.blind:
+            maps = [torch.zeros_like(one) for one in maps]
         raw = self.psi(self.trunk(maps).flatten(1, 2))
         raw = functional.interpolate(raw, size=log1p.shape[-1], mode="linear", align_corners=False)
         codes = functional.softplus(raw)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,7 @@ class L2i(Explainer[_State]):
         self.network = network.eval().requires_grad_(False)
         self.diagnostics = diagnostics or {}
         self.options = options or L2iOptions()
+        self._crosses = False  # whether each clip's maps are those of the clip before it in the batch; for checks
 
     def __repr__(self) -> str:
         return f"L2i({self.network.W.shape[1]} components, {self.classifier.name})"
@@ -181,7 +182,8 @@ class L2i(Explainer[_State]):
     @torch.no_grad()
     def _forward(self, samples: Samples) -> Pass[_State]:
         shown = seen(self.classifier, samples, self.taps)
-        return Pass(shown.logits, _State(self.network(shown.maps, shown.log1p), shown.log1p))
+        maps = tuple(one.roll(1, 0) for one in shown.maps) if self._crosses else shown.maps
+        return Pass(shown.logits, _State(self.network(maps, shown.log1p), shown.log1p))
 
     def _evidence(self, done: Pass[_State], index: int, target: Target, n_samples: int) -> Mask:
         heard, at = done.state.heard, slice(index, index + 1)
@@ -211,6 +213,29 @@ class L2i(Explainer[_State]):
     def _with(self, network: Interpreter) -> "L2i":
         """Returns another network around the same classifier; private, for checks."""
         return L2i(self.classifier, self.config, self.taps, network, self.diagnostics, options=self.options)
+
+    # -- controls, private: see checks/decoder.py -----------------------------------------------------------------
+
+    def _crossed(self) -> "L2i":
+        """Returns the explainer that reads, for each clip, the maps of the one before it in the batch."""
+        other = copy.copy(self)
+        other._crosses = True
+        return other
+
+    def _untrained(self, seed: int) -> "L2i":
+        """Returns the explainer with a network's first weights; the dictionary and the scale of the maps stay."""
+        from .train import untrained
+
+        network = untrained(self.classifier, replace(self.config, seed=seed), self.taps, self.dictionary)
+        network.load_state_dict(dict(self.network.named_buffers()), strict=False)
+        return self._with(network)
+
+    def _refitted(self, classifier: Classifier, clips: Sequence[Clip], **changes: Any) -> "L2i":
+        """Returns a network of the same size, and a dictionary, fitted to another classifier or with other settings."""
+        from .train import fit_l2i
+
+        own = {"taps": ",".join(tap.layer for tap in self.taps)}
+        return fit_l2i(classifier, clips, self.config, **{**own, **changes}).using(**asdict(self.options))
 
     # -- the mathematics ------------------------------------------------------------------------------------------
 

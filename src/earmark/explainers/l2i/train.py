@@ -85,7 +85,7 @@ def fit_l2i(
         told = progress and _dictionary_progress(progress, fitted.n_steps(data, config) * config.epochs)
         generator = seeded(config.seed, _DICTIONARY)
         W, H = nmf.factorize(columns, config.n_components, config.sparsity, config.nmf_steps, generator, told)
-        learner = _Learner(classifier, config, taps, _untrained(classifier, config, taps, W), data)
+        learner = _Learner(classifier, config, taps, untrained(classifier, config, taps, W), data)
         learner.calibrate()
         history = train(
             learner.network,
@@ -191,7 +191,8 @@ class _Learner:
         return seen(self.classifier, _samples(rows, self.classifier), self.taps)
 
 
-def _untrained(classifier: Classifier, config: L2iConfig, taps: Sequence[Tap], W: nmf.Dictionary) -> Interpreter:
+def untrained(classifier: Classifier, config: L2iConfig, taps: Sequence[Tap], W: nmf.Dictionary) -> Interpreter:
+    """Returns a network around a dictionary, with first weights that are drawn by the configuration's seed."""
     with seeded_globals(config.seed, _WEIGHTS):
         network = Interpreter(taps, W.cpu(), len(classifier.labels), config)
     return network.to(classifier.device)

@@ -57,6 +57,7 @@ class LmacTdConfig(FitConfig):
     lambda_spec: float = 0.0  # weight of the mean of log(1 + |STFT|) of what is kept, as published
     lambda_sum: float = 0.0  # weight of how far both parts are from adding up to the clip; needs projection off
     sum_loss: SumLoss = "ratio"  # ratio: energy of the difference over the clip's; si-snr: as published
+    blind: bool = False  # a control: the mask is drawn with zeros in place of maps, from the sound alone
 
     def __post_init__(self) -> None:
         super().__post_init__()

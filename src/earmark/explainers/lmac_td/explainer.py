@@ -1,7 +1,7 @@
 """LmacTd: evidence that is a waveform, decoded from a masked code of the clip."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from ...audio.waveform import Waveform
 from ...classifiers.base import Classifier
 from ...errors import InputError, TargetError
 from ...explanation import Evidence, Explanation
-from ...types import Prediction, Samples, Target
+from ...types import Clip, Prediction, Samples, Target
 from .. import fitted
 from ..base import Explainer, Pass
 from .autoencoder import Code
@@ -167,8 +167,39 @@ class LmacTd(Explainer[Heard]):
     def _config(self) -> dict[str, Any]:
         return {**self.config.to_dict(), **asdict(self.options)}
 
+    def _seed(self) -> int:
+        return self.config.seed
+
     def _on(self, classifier: Classifier) -> "LmacTd":
         """Returns the same networks around another classifier of its architecture; private, for checks."""
         mine = self.separator
         other = Separator(classifier, mine.config, mine.taps, mine.code, mine.masker)
         return LmacTd(other, self.diagnostics, options=self.options)
+
+    # -- controls, private: see checks/decoder.py -----------------------------------------------------------------
+
+    def _crossed(self) -> "LmacTd":
+        """Returns the explainer that reads, for each clip, the maps of the one before it in the batch."""
+        other = copy.copy(self)
+        other.separator = copy.copy(self.separator)
+        other.separator.crossed = True
+        return other
+
+    def _untrained(self, seed: int) -> "LmacTd":
+        """Returns the explainer with a masker's first weights; the autoencoder and the scale of the maps stay."""
+        mine = self.separator
+        masker = Separator.untrained(self.classifier, replace(self.config, seed=seed, taps=self._taps), mine.code).masker
+        masker.load_state_dict(dict(mine.masker.named_buffers()), strict=False)
+        other = Separator(self.classifier, self.config, mine.taps, mine.code, masker)
+        return LmacTd(other, self.diagnostics, options=self.options)
+
+    def _refitted(self, classifier: Classifier, clips: Sequence[Clip], **changes: Any) -> "LmacTd":
+        """Returns a masker of the same size trained on another classifier, or with other settings."""
+        from .train import fit_lmac_td
+
+        fitted = fit_lmac_td(classifier, clips, self.config, **{"taps": self._taps, **changes})
+        return fitted.using(**asdict(self.options))
+
+    @property
+    def _taps(self) -> str:
+        return ",".join(tap.layer for tap in self.separator.taps)

@@ -161,13 +161,18 @@ class Separator:
         Encoder and decoder, frozen.
     masker
         What is trained.
+
+    Attributes
+    ----------
+    crossed
+        Whether each clip's maps are those of the clip before it in the batch; for checks.
     """
 
     def __init__(
         self, classifier: Classifier, config: LmacTdConfig, taps: Sequence[Tap], code: Autoencoder, masker: Masker
     ) -> None:
         self.classifier, self.config, self.taps = classifier, config, tuple(taps)
-        self.code, self.masker = code, masker
+        self.code, self.masker, self.crossed = code, masker, False
 
     @classmethod
     def untrained(cls, classifier: Classifier, config: LmacTdConfig, code: Autoencoder) -> "Separator":
@@ -181,7 +186,12 @@ class Separator:
         """Returns what the classifier says of clips, in one forward pass and without gradients."""
         with torch.no_grad():
             seen = tapped(self.classifier, samples, self.taps)
-        return Look(samples, seen.logits.detach(), tuple(one.detach() for one in seen.maps))
+        maps = tuple(one.detach() for one in seen.maps)
+        if self.crossed:
+            maps = tuple(one.roll(1, 0) for one in maps)
+        if self.config.blind:
+            maps = tuple(torch.zeros_like(one) for one in maps)
+        return Look(samples, seen.logits.detach(), maps)
 
     def masks(self, look: Look, asked: Labels) -> tuple[Code, Code]:
         """Returns the codes of clips and masks on them; `asked` is one-hot over labels."""
