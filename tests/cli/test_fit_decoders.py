@@ -32,6 +32,8 @@ def test_one_command_fits_a_decoder_that_explains(method, run, scene, tmp_path):
     assert not kept & {".resume", ".cache"}
     about = json.loads((out / "config.json").read_text())
     assert about["kind"] == method and about["diagnostics"]["data"] == "scenes:12"
+    known = json.loads(run("info", out, "--json").stdout)
+    assert known["what"] == f"explainer ({method})" and known["diagnostics"] == about["diagnostics"]
     told = run("explain", scene, "--classifier", "scenes-cnn", "--explainer", out, "--out", tmp_path / "told", "--json")
     assert json.loads(told.stdout)["explained"][0]["explanations"]
     refused = run("explain", scene, "--classifier", "esc10-cnn", "--explainer", out, "--out", tmp_path / "no", code=2)

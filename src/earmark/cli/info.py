@@ -33,6 +33,7 @@ def info(
 ) -> dict[str, Any]:
     """Say what something is: labels, training, scores, diagnostics."""
     from ..classifiers.load import classifier_folder, embedded_names
+    from ..explainers import FITTED
 
     folder = Path(name_or_path)
     described = (("explanation.json", _explanation), ("explanations.json", _explanations), ("bank.json", _bank))
@@ -51,7 +52,9 @@ def info(
             f"classifier ({', '.join(embedded_names())})."
         )
     about = json.loads((found / "config.json").read_text())
-    return _apex(about, found) if about.get("kind") == "apex" else _classifier(found)
+    if about.get("kind") == "apex":
+        return _apex(about, found)
+    return _decoder(about) if about.get("kind") in FITTED else _classifier(found)
 
 
 def _classifier(folder: Path) -> dict[str, Any]:
@@ -86,6 +89,16 @@ def _apex(about: dict[str, Any], folder: Path) -> dict[str, Any]:
         "view": about["config"]["view"],
         "form": about["config"]["form"],
         "bank": figures,
+        "diagnostics": about["diagnostics"],
+    }
+
+
+def _decoder(about: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "what": f"explainer ({about['kind']})",
+        "classifier": about["classifier"],
+        "fingerprint": about["fingerprint"],
+        "config": about["config"],
         "diagnostics": about["diagnostics"],
     }
 

@@ -12,15 +12,14 @@ from earmark.checks.decoder import TrainedDecoder, check
 from earmark.checks.decoder_config import DecoderConfig
 from earmark.checks.rebinding import on_classifier
 from earmark.checks.subject import Subject
-from earmark.classifiers.taps import Tap
 from earmark.explainers.l2i.config import L2iConfig
 from earmark.explainers.l2i.decoder import seen
 from earmark.explainers.l2i.train import fit_l2i, untrained
 from earmark.explainers.load import load_explainer
 from earmark.testing.toy_networks import toy_network
-from earmark.types import Clip, Target, seeded
+from earmark.types import Clip, seeded
 
-RATE, LABEL = 8000, 1
+RATE = 8000
 TINY = L2iConfig(
     epochs=1, batch_size=4, n_components=4, nmf_columns=200, nmf_steps=10, width=4, attention=4, sparsity=0.1
 )
@@ -40,12 +39,6 @@ def fitted(**changes):
     return fit_l2i(CLASSIFIER, clips(), TINY, **changes)
 
 
-def order(explainer, samples):
-    """Returns how the bins of clips are ranked for one label, `[batch, freq, frame]`."""
-    target = Target(LABEL, CLASSIFIER.labels[LABEL])
-    return torch.stack([one.order for one in explainer.evidence(samples, [target] * len(samples))])
-
-
 def weights(network):
     return torch.cat([parameter.flatten() for parameter in network.parameters()])
 
@@ -60,7 +53,8 @@ def test_crossed_reads_the_maps_of_the_clip_before_and_its_own_sound():
     plain = explainer._forward(samples).state.heard.codes
     assert not any(torch.equal(*pair) for pair in zip(told.codes, plain, strict=True))
     same = crossed._forward(samples[[0, 0, 1]]).state.heard.codes  # the second clip follows one like itself
-    assert torch.equal(same[1], plain[0]) and torch.equal(same[2], told.codes[1])
+    for found, expected in ((same[1], plain[0]), (same[2], told.codes[1])):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)  # float32, at another place in the batch
 
 
 def test_untrained_has_first_weights_of_a_seed_and_the_same_dictionary_and_scales():
@@ -85,17 +79,14 @@ def test_a_blind_one_ignores_the_maps_also_when_it_was_saved(blind, tmp_path):
         assert [torch.equal(other._forward(samples).state.heard.codes, codes) for other in others] == [blind, blind]
 
 
-def test_what_is_said_by_a_blind_one_comes_from_the_sound():
-    first, second = (order(fitted(blind=True), sounds(seed=seed)) for seed in (1, 2))
-    assert not torch.equal(first, second)
-
-
-def test_a_blind_fit_does_not_depend_on_the_maps_scale():
-    network = fitted(blind=True).network
-    shown = seen(CLASSIFIER, sounds(), fitted(blind=True).taps)
+@pytest.mark.parametrize("blind", [True, False])
+def test_a_blind_one_has_no_gradient_to_the_maps_but_hears_the_sound(blind):
+    explainer = fitted(blind=blind)
+    shown, other = (seen(CLASSIFIER, sounds(seed=seed), explainer.taps) for seed in (1, 2))
     maps = [one.clone().requires_grad_() for one in shown.maps]
-    assert not network(maps, shown.log1p).codes.requires_grad
-    assert network.trunk.scale.isfinite().all() and all(isinstance(tap, Tap) for tap in fitted(blind=True).taps)
+    codes = explainer.network(maps, shown.log1p).codes
+    assert codes.requires_grad is not blind
+    assert not torch.equal(explainer.network(maps, other.log1p).codes, codes)
 
 
 @pytest.mark.parametrize("changes", [{}, {"activations": "decoded", "pooling": "mean"}])

@@ -61,30 +61,28 @@ def test_crossed_reads_the_maps_of_the_clip_before_and_its_own_sound():
     crossed = explainer._crossed()
     own = explainer.separator.look(samples)
     look = Look(samples, own.logits, tuple(one[[2, 0, 1]] for one in own.maps))
-    assert torch.equal(kept(crossed, samples), torch.cat([explainer.parts(look.row(i), LABEL).inside for i in range(3)]))
+    assert torch.equal(
+        kept(crossed, samples), torch.cat([explainer.parts(look.row(i), LABEL).inside for i in range(3)])
+    )
     assert torch.equal(crossed._forward(samples).logits, own.logits)
     assert not any(torch.equal(*pair) for pair in zip(kept(crossed, samples), kept(explainer, samples), strict=True))
-    same = samples[[0, 0, 1]]  # the second clip follows one like itself, and the third another one
-    changed = kept(crossed, samples)[1], kept(crossed, same)[2]
-    assert torch.equal(kept(crossed, same)[1], kept(explainer, same)[1]) and torch.equal(*changed)
+    same = kept(crossed, samples[[0, 0, 1]])  # the second clip follows one like itself
+    for found, expected in ((same[1], kept(explainer, samples)[0]), (same[2], kept(crossed, samples)[1])):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)  # float32, at another place in the batch
     assert not explainer.separator.crossed
 
 
 def test_untrained_has_first_weights_of_a_seed_and_the_same_autoencoder_and_scales():
     explainer = explainer_of()
-    first, again, second = (explainer._untrained(seed) for seed in (0, 0, 1))
-    assert torch.equal(weights(first), weights(again)) and torch.equal(weights(first), weights(Separator_at(0)))
+    first, again, second = (explainer._untrained(seed) for seed in (1, 1, 2))
+    start = LmacTd(Separator.untrained(CLASSIFIER, LmacTdConfig(**SIZES, seed=1), explainer.separator.code))
+    assert torch.equal(weights(first), weights(again)) and torch.equal(weights(first), weights(start))
     assert weights(first).shape == weights(explainer).shape
     assert not torch.equal(weights(first), weights(second)) and not torch.equal(weights(first), weights(explainer))
     assert first.separator.code is explainer.separator.code and first.config == explainer.config
     assert torch.equal(first.separator.masker.trunk.scale, explainer.separator.masker.trunk.scale)
     assert not torch.equal(kept(first, sounds()), kept(second, sounds()))
     assert explainer_of(alpha=0.0)._untrained(0).separator.masker.alpha == 0
-
-
-def Separator_at(seed):  # noqa: N802
-    config = LmacTdConfig(**SIZES, seed=seed)
-    return LmacTd(Separator.untrained(CLASSIFIER, config, explainer_of().separator.code))
 
 
 @pytest.mark.parametrize("blind", [True, False])

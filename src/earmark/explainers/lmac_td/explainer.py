@@ -188,7 +188,9 @@ class LmacTd(Explainer[Heard]):
     def _untrained(self, seed: int) -> "LmacTd":
         """Returns the explainer with a masker's first weights; the autoencoder and the scale of the maps stay."""
         mine = self.separator
-        masker = Separator.untrained(self.classifier, replace(self.config, seed=seed, taps=self._taps), mine.code).masker
+        masker = Separator.untrained(
+            self.classifier, replace(self.config, seed=seed, taps=self._taps), mine.code
+        ).masker
         masker.load_state_dict(dict(mine.masker.named_buffers()), strict=False)
         other = Separator(self.classifier, self.config, mine.taps, mine.code, masker)
         return LmacTd(other, self.diagnostics, options=self.options)
