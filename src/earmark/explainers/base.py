@@ -6,7 +6,7 @@ said for one clip and one target. It is final: no explainer inherits from anothe
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -167,9 +167,7 @@ class Explainer(ABC, Generic[State]):
 
         It is of all tensors, modules and explainers that it holds by public names; private ones are computed anew.
         """
-        held = sorted((name, value) for name, value in vars(self).items() if not name.startswith("_"))
-        parts = [part for name, value in held for part in _parts(name, value)]
-        return hashlib.sha256("".join(parts).encode()).hexdigest() if parts else ""
+        return learned_sha256({name: value for name, value in vars(self).items() if not name.startswith("_")})
 
     def _seed(self) -> int | None:
         return None
@@ -177,6 +175,12 @@ class Explainer(ABC, Generic[State]):
     def _cost(self) -> tuple[int, int]:
         """Returns forward and backward passes of the classifier that one explanation costs."""
         return 1, 0
+
+
+def learned_sha256(held: Mapping[str, Any]) -> str:
+    """Returns a hash of the tensors, modules and explainers among some things by name; none where there are none."""
+    parts = [part for name, value in sorted(held.items(), key=lambda item: item[0]) for part in _parts(name, value)]
+    return hashlib.sha256("".join(parts).encode()).hexdigest() if parts else ""
 
 
 def _parts(name: str, value: Any) -> Iterator[str]:

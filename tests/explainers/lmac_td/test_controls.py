@@ -111,3 +111,10 @@ def test_its_controls_run():
     results = [check(Subject(CLASSIFIER, explainer_of(blind=b), clips=clips(6)), config) for b in (True, False)]
     assert not any(result.about["failures"] or not result.about["unchanged"] for result in results)
     assert [result.about["unchanged"]["D2"] for result in results] == [1, 0]
+
+
+def test_two_of_the_same_settings_are_told_apart():
+    one = explainer_of()
+    other = one._untrained(5)
+    assert one._learned() and one._learned() != other._learned()
+    assert one._learned() == explainer_of()._learned()

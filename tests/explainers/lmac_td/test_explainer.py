@@ -35,11 +35,11 @@ def separator_of(classifier, **changes):
     return found
 
 
-def explainer_of(classifier, **options):
+def explainer_of(classifier, *, seed=0, **options):
     """Returns an LMAC-TD with random weights: what it promises does not depend on them."""
     if refusal := misfit(classifier):
         raise ModelError(refusal)
-    return LmacTd(separator_of(classifier)).using(**options)
+    return LmacTd(separator_of(classifier, seed=seed)).using(**options)
 
 
 CLASSIFIER = toy_network(seed=3)

@@ -14,7 +14,7 @@ from ...errors import InputError, TargetError
 from ...explanation import Evidence, Explanation
 from ...types import Clip, Prediction, Samples, Target
 from .. import fitted
-from ..base import Explainer, Pass
+from ..base import Explainer, Pass, learned_sha256
 from .autoencoder import Code
 from .evidence import evidence_of_mask
 from .refusals import misfit, refuse_poor
@@ -167,6 +167,9 @@ class LmacTd(Explainer[Heard]):
     def _config(self) -> dict[str, Any]:
         return {**self.config.to_dict(), **asdict(self.options)}
 
+    def _learned(self) -> str:
+        return learned_sha256({"masker": self.separator.masker, "code": self.separator.code})
+
     def _seed(self) -> int:
         return self.config.seed
 
@@ -188,9 +191,8 @@ class LmacTd(Explainer[Heard]):
     def _untrained(self, seed: int) -> "LmacTd":
         """Returns the explainer with a masker's first weights; the autoencoder and the scale of the maps stay."""
         mine = self.separator
-        masker = Separator.untrained(
-            self.classifier, replace(self.config, seed=seed, taps=self._taps), mine.code
-        ).masker
+        config = replace(self.config, seed=seed, taps=self._taps)
+        masker = Separator.untrained(self.classifier, config, mine.code).masker
         masker.load_state_dict(dict(mine.masker.named_buffers()), strict=False)
         other = Separator(self.classifier, self.config, mine.taps, mine.code, masker)
         return LmacTd(other, self.diagnostics, options=self.options)
