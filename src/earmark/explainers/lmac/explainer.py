@@ -18,7 +18,7 @@ from .. import fitted
 from ..base import Explainer, Pass
 from ..stages import bins_of, no_gradient
 from .config import LmacConfig
-from .decoder import Look, Masker, MaskLogits
+from .decoder import CompactDecoder, Look, Masker, MaskLogits
 from .loss import soft_top, thresholds
 
 HEARD_AREA = 0.15  # share of the bins that is heard where a decoder has learned areas alone
@@ -187,6 +187,8 @@ class Lmac(Explainer[Look]):
         """Returns the explainer with a decoder's first weights."""
         config = replace(self.config, seed=seed, taps=",".join(tap.layer for tap in self.taps), width=self._width)
         decoder = Masker.untrained(self.classifier, config).decoder
+        if isinstance(decoder, CompactDecoder) and isinstance(self.decoder, CompactDecoder):
+            decoder.trunk.scale.copy_(self.decoder.trunk.scale)  # a fit starts with calibrated taps
         return Lmac(self.classifier, self.config, self.taps, decoder, options=self.options)
 
     def _refitted(self, classifier: Classifier, clips: Sequence[Clip], **changes: Any) -> "Lmac":
