@@ -125,7 +125,7 @@ def score(options: argparse.Namespace) -> None:
 
 
 def sound(options: argparse.Namespace) -> None:
-    """Measures how the evidence sounds: SI-SDR to the known source, of scenes or of clips mixed with another at 6 dB."""
+    """Measures how the evidence sounds: SI-SDR to the known source of scenes, or of clips in mixtures."""
     classifier = em.load_classifier(options.classifier)
     scenes = options.classifier == "scenes-cnn"
     clips = clips_of(options.classifier, "clean" if scenes else "ood", options.clips)
