@@ -281,6 +281,7 @@ def clips(n=16):
 
 QUICK = {"areas": (0.1,), "insertion": False}
 REGIONS = {"views": ("time",), "draws": 1, "keep_draws": 0}
+BRIEF = {"epochs": 1, "batch_size": 4}
 FAST = {"n_stages": 1, "epochs_per_stage": 1, "pictures": False}
 
 #: How each public name is called. "normal" succeeds; the others fail in the middle, as `World.breaking` says, or by
@@ -325,6 +326,24 @@ CALLS = {
         "interrupt": lambda w: em.fit_apex(w.classifier, clips(), **FAST),
         "error": lambda w: em.fit_apex(w.classifier, clips(), **FAST),
         "wrong": lambda w: em.fit_apex(w.classifier, clips(3), **FAST),
+    },
+    "fit_l2i": {
+        "normal": lambda w: em.fit_l2i(w.classifier, clips(), **BRIEF, n_components=4, nmf_steps=3),
+        "interrupt": lambda w: em.fit_l2i(w.classifier, clips(), **BRIEF, n_components=4, nmf_steps=3),
+        "error": lambda w: em.fit_l2i(w.classifier, clips(), **BRIEF, n_components=4, nmf_steps=3),
+        "wrong": lambda w: em.fit_l2i(w.classifier, clips(2), **BRIEF, n_components=4, nmf_steps=3),
+    },
+    "fit_lmac": {
+        "normal": lambda w: em.fit_lmac(w.classifier, clips(), **BRIEF, width=4),
+        "interrupt": lambda w: em.fit_lmac(w.classifier, clips(), **BRIEF, width=4),
+        "error": lambda w: em.fit_lmac(w.classifier, clips(), **BRIEF, width=4),
+        "wrong": lambda w: em.fit_lmac(w.classifier, clips(2), **BRIEF, width=4),
+    },
+    "fit_lmac_td": {
+        "normal": lambda w: em.fit_lmac_td(w.classifier, clips(), **BRIEF, channels=8, width=4),
+        "interrupt": lambda w: em.fit_lmac_td(w.classifier, clips(), **BRIEF, channels=8, width=4),
+        "error": lambda w: em.fit_lmac_td(w.classifier, clips(), **BRIEF, channels=8, width=4),
+        "wrong": lambda w: em.fit_lmac_td(w.classifier, clips(2), **BRIEF, channels=8, width=4),
     },
     "folder": {"wrong": lambda w: em.folder(w.folder / "no")},
     "load_classifier": {
@@ -451,7 +470,8 @@ def test_the_table_covers_every_public_name():
     assert set(CALLS) - public_names() == {"Explanation._repr_html_"}  # a notebook calls it
 
 
-SLOW = ("fit_apex", "Explanation.figure", "Explanation.show", "Explanation._repr_html_")
+FITS = ("fit_apex", "fit_l2i", "fit_lmac", "fit_lmac_td")
+SLOW = (*FITS, "Explanation.figure", "Explanation.show", "Explanation._repr_html_")
 DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 
 EVERY = [(name, kind) for name, calls in CALLS.items() for kind in calls or ()]

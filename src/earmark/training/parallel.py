@@ -6,6 +6,7 @@ whole batch also where slices differ in size.
 """
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
@@ -187,7 +188,8 @@ def _leaves(batch: Batch) -> Iterator[Any]:
 
 def _accelerate() -> Any:
     try:
-        return import_module("accelerate")
+        with warnings.catch_warnings():  # it adds a filter of its own
+            return import_module("accelerate")
     except ImportError as error:
         raise TrainingError(
             f"Training needs Hugging Face Accelerate, which is not installed ({error}); "
