@@ -1,5 +1,6 @@
 """The numbers that all trained explainers share; no torch here."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -8,6 +9,7 @@ from ..errors import InputError
 from ..training.config import LoopConfig
 
 Kind = TypeVar("Kind", bound="FitConfig")
+Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,20 @@ class FitConfig(LoopConfig):
             raise InputError(f"{method} has no setting {', '.join(unknown)}; {hint} settings are {', '.join(known)}.")
         given = {field.name: getattr(config, field.name) for field in fields(cls)} if config else {}
         return cls(**{**given, **changes})
+
+
+def options_of(kind: type[Options], given: Mapping[str, Any], method: str) -> Options:
+    """Returns the options by which a fitted explainer tells, by name.
+
+    Raises
+    ------
+    InputError
+        If one is unknown; the sentence names the known ones.
+    """
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    if unknown := sorted(set(given) - set(known)):
+        raise InputError(f"{method} has no option {', '.join(unknown)}; its options are {', '.join(known)}.")
+    return kind(**given)
 
 
 def _plain(value: Any) -> Any:

@@ -1,8 +1,7 @@
 """Apex: explains a decision by disentangled channels, where each sounds, and the training sounds it stands for."""
 
 import copy
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from ...prototypes.build import cell_regions
 from ...prototypes.pictures import Picture
 from ...types import Logits, Map, Region, Samples, Target, View
 from ..base import Explainer, Pass
+from ..fitted_config import options_of
 from . import views
 from .config import ApexConfig
 
@@ -68,20 +68,6 @@ class ApexOptions:
                 raise InputError(f"{name} is one of {', '.join(allowed)}, got {value!r}; choose one of these.")
         if self.top < 1 or self.prototypes < 0:
             raise InputError(f"top is at least 1 and prototypes at least 0, got {self.top} and {self.prototypes}.")
-
-
-def options_of(given: Mapping[str, Any]) -> ApexOptions:
-    """Returns options by name.
-
-    Raises
-    ------
-    InputError
-        If one is unknown.
-    """
-    known = [field.name for field in fields(ApexOptions)]
-    if unknown := sorted(set(given) - set(known)):
-        raise InputError(f"apex has no option {', '.join(unknown)}; its options are {', '.join(known)}.")
-    return ApexOptions(**given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +135,7 @@ class Apex(Explainer[Map]):
     def using(self, **changes: Any) -> "Apex":
         """Returns the same explainer with other options (see `ApexOptions`)."""
         other = copy.copy(self)
-        other.options = options_of({**asdict(self.options), **changes})
+        other.options = options_of(ApexOptions, {**asdict(self.options), **changes}, self.method)
         return other
 
     @property
@@ -175,7 +161,9 @@ class Apex(Explainer[Map]):
         """Reads the folder that `save` wrote; `options` are those of `ApexOptions`."""
         from .files import load_apex
 
-        return cls(classifier, **load_apex(Path(folder), classifier), options=options_of(options))
+        return cls(
+            classifier, **load_apex(Path(folder), classifier), options=options_of(ApexOptions, options, cls.method)
+        )
 
     # -- the template ---------------------------------------------------------------------------------------------
 

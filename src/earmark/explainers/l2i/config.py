@@ -1,7 +1,6 @@
 """The numbers of L2I, and how its explanations are told; no torch here."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...errors import InputError
@@ -129,17 +128,3 @@ class L2iOptions:
             raise InputError(f"top is 0, for all components, or more, got {self.top}; change it.")
         if self.mask_scale not in ("linear", "log1p"):
             raise InputError(f"mask_scale is linear or log1p, got {self.mask_scale!r}; choose one.")
-
-
-def options_of(given: Mapping[str, Any]) -> L2iOptions:
-    """Returns options by name.
-
-    Raises
-    ------
-    InputError
-        If one is unknown.
-    """
-    known = [field.name for field in fields(L2iOptions)]
-    if unknown := sorted(set(given) - set(known)):
-        raise InputError(f"l2i has no option {', '.join(unknown)}; its options are {', '.join(known)}.")
-    return L2iOptions(**given)

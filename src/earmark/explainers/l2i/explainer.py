@@ -20,8 +20,9 @@ from ...explanation import Mask
 from ...masking import evidence_of
 from ...types import Clip, Samples, Target, resolve_target
 from ..base import Explainer, Pass
+from ..fitted_config import options_of
 from . import relevance as parts
-from .config import L2iConfig, L2iOptions, options_of
+from .config import L2iConfig, L2iOptions
 from .decoder import Heard, Interpreter, seen
 from .loss import agreement, relative_error
 
@@ -124,7 +125,7 @@ class L2i(Explainer[_State]):
     def using(self, **changes: Any) -> "L2i":
         """Returns the same explainer with other options (see `L2iOptions`)."""
         other = copy.copy(self)
-        other.options = options_of({**asdict(self.options), **changes})
+        other.options = options_of(L2iOptions, {**asdict(self.options), **changes}, self.method)
         return other
 
     def save(self, folder: str | Path) -> Path:
@@ -138,7 +139,9 @@ class L2i(Explainer[_State]):
         """Reads the folder that `save` wrote; `options` are those of `L2iOptions`."""
         from .files import load_l2i
 
-        return cls(classifier, **load_l2i(Path(folder), classifier), options=options_of(options))
+        return cls(
+            classifier, **load_l2i(Path(folder), classifier), options=options_of(L2iOptions, options, cls.method)
+        )
 
     @classmethod
     def fits(cls, classifier: Classifier) -> str | None:

@@ -1,8 +1,8 @@
 """Lmac: a mask drawn by a decoder of the classifier's own maps, to be seen and heard."""
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ...explanation import Evidence, Mask
 from ...types import Clip, Samples, Target
 from .. import fitted
 from ..base import Explainer, Pass
+from ..fitted_config import options_of
 from ..stages import bins_of, no_gradient
 from .config import LmacConfig
 from .decoder import CompactDecoder, Look, Masker, MaskLogits
@@ -40,20 +41,6 @@ class LmacOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.area <= 1:
             raise InputError(f"area lies in 0 ... 1, got {self.area}; change it.")
-
-
-def options_of(given: Mapping[str, Any]) -> LmacOptions:
-    """Returns options by name.
-
-    Raises
-    ------
-    InputError
-        If one is unknown.
-    """
-    known = [field.name for field in fields(LmacOptions)]
-    if unknown := sorted(set(given) - set(known)):
-        raise InputError(f"lmac has no option {', '.join(unknown)}; its options are {', '.join(known)}.")
-    return LmacOptions(**given)
 
 
 class Lmac(Explainer[Look]):
@@ -102,7 +89,7 @@ class Lmac(Explainer[Look]):
     def using(self, **changes: Any) -> "Lmac":
         """Returns the same explainer with other options (see `LmacOptions`)."""
         other = copy.copy(self)
-        other.options = options_of({**asdict(self.options), **changes})
+        other.options = options_of(LmacOptions, {**asdict(self.options), **changes}, self.method)
         return other
 
     def save(self, folder: str | Path) -> Path:
@@ -116,7 +103,9 @@ class Lmac(Explainer[Look]):
         """Reads the folder that `save` wrote; `options` are those of `LmacOptions`."""
         from .files import load_lmac
 
-        return cls(classifier, **load_lmac(Path(folder), classifier), options=options_of(options))
+        return cls(
+            classifier, **load_lmac(Path(folder), classifier), options=options_of(LmacOptions, options, cls.method)
+        )
 
     @classmethod
     def fits(cls, classifier: Classifier) -> str | None:

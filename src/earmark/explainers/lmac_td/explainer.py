@@ -1,8 +1,8 @@
 """LmacTd: evidence that is a waveform, decoded from a masked code of the clip."""
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ...explanation import Evidence, Explanation
 from ...types import Clip, Prediction, Samples, Target
 from .. import fitted
 from ..base import Explainer, Pass, learned_sha256
+from ..fitted_config import options_of
 from .autoencoder import Code
 from .evidence import evidence_of_mask
 from .refusals import misfit, refuse_poor
@@ -36,20 +37,6 @@ class LmacTdOptions:
     def __post_init__(self) -> None:
         if not self.power > 0:
             raise InputError(f"power is above 0, got {self.power}; change it.")
-
-
-def options_of(given: Mapping[str, Any]) -> LmacTdOptions:
-    """Returns options by name.
-
-    Raises
-    ------
-    InputError
-        If one is unknown.
-    """
-    known = [field.name for field in fields(LmacTdOptions)]
-    if unknown := sorted(set(given) - set(known)):
-        raise InputError(f"lmac-td has no option {', '.join(unknown)}; its options are {', '.join(known)}.")
-    return LmacTdOptions(**given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +88,7 @@ class LmacTd(Explainer[Heard]):
     def using(self, **changes: Any) -> "LmacTd":
         """Returns the same explainer with other options (see `LmacTdOptions`)."""
         other = copy.copy(self)
-        other.options = options_of({**asdict(self.options), **changes})
+        other.options = options_of(LmacTdOptions, {**asdict(self.options), **changes}, self.method)
         return other
 
     @torch.no_grad()
@@ -121,7 +108,7 @@ class LmacTd(Explainer[Heard]):
         """Reads the folder that `save` wrote; `options` are those of `LmacTdOptions`."""
         from .files import load_lmac_td
 
-        return cls(*load_lmac_td(Path(folder), classifier), options=options_of(options))
+        return cls(*load_lmac_td(Path(folder), classifier), options=options_of(LmacTdOptions, options, cls.method))
 
     @classmethod
     def fits(cls, classifier: Classifier) -> str | None:
