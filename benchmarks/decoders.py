@@ -48,6 +48,7 @@ PAPER = LmacConfig.of_preset("paper-small", crop_s=2.5)  # crops, so that it fit
 FITS = {
     "lmac-areas": (fit_lmac, {"objective": "areas"}),
     "lmac-soft": (fit_lmac, {"objective": "soft"}),
+    **{f"lmac-seed{seed}": (fit_lmac, {"seed": seed}) for seed in (1, 2)},
     "lmac-paper-small": (fit_lmac, {"config": PAPER}),
     **{f"lmac-ft{g}": (fit_lmac, {"lambda_g": float(g)}) for g in (4, 16, 32)},
     **{f"lmac-ft{g}-cct": (fit_lmac, {"lambda_g": float(g), "cct": 0.7}) for g in (4, 16, 32)},

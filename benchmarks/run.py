@@ -18,6 +18,7 @@ SCRIPTS = [
     ["perturbation_speed.py"],
     ["costs.py"],
     ["sanity.py"],
+    ["decoder_controls.py"],
     ["esc10_noise.py"],
     ["methods.py", "all", "--heavy"],
     ["localization.py", "scenes"],

@@ -493,6 +493,7 @@ def _geometry(values: dict[str, Any]) -> Geometry:
         row_edges_hz=tuple(values["row_edges_hz"]),
         column_s=(start_s, step_s),
         duration_s=values["duration_s"],
+        rows_are_hz=values.get("rows_are_hz", True),
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from .audio.stft import Stft
 from .audio.waveform import Waveform
 from .classifiers.base import Classifier, Grid
-from .classifiers.front_ends import FrontEnd, LogMel
+from .classifiers.front_ends import FrontEnd
 from .errors import ModelError
 from .fills import Fill, feature_fill, stft_fill
 from .types import ComplexStft, Features, Logits, Region, Samples, Stage
@@ -194,8 +194,9 @@ def _row_weights(front_end: FrontEnd) -> Float[Tensor, "mel freq"]:
     width = front_end.sample_rate / front_end.stft.n_fft
     low = torch.arange(front_end.stft.n_freq, dtype=torch.float64) * width - width / 2
     weights = (torch.minimum(edges[1:, None], low + width) - torch.maximum(edges[:-1, None], low)).clamp_min(0)
-    if isinstance(front_end, LogMel):
-        filters = front_end.filters.double().cpu()
+    filters = front_end.bin_weights()
+    if filters is not None:
+        filters = filters.double().cpu()
         weights = torch.where(filters.sum(1, keepdim=True) > 0, filters, weights)  # some are narrower than a bin
     return weights / weights.sum(1, keepdim=True)
 

@@ -37,16 +37,29 @@ def test_toys_keep_their_promises(map_axes):
     assert json.loads(json.dumps(report.to_dict()))["ok"] is True
 
 
-@pytest.mark.parametrize(
-    "head", ["gap_linear", "gap_batch_norm_stack", "gap_layer_norm", "conv_mean", "relu_mlp", "max_pool"]
-)
+class Squares(nn.Module):
+    """Is a head of tier T0."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(networks.CHANNELS, networks.LABELS)
+
+    def forward(self, maps):
+        return self.linear(maps.pow(2).mean((2, 3)))
+
+
+HEADS = ["gap_linear", "gap_batch_norm_stack", "gap_layer_norm", "conv_mean", "relu_mlp", "max_pool", "gelu_mlp"]
+
+
+@pytest.mark.parametrize("head", [*HEADS, "squares"])
 def test_networks_keep_their_promises(head):
-    report = verify(net(getattr(networks, head)))
+    report = verify(net(Squares if head == "squares" else getattr(networks, head)))
     assert report.ok, failed(report)
     checks = {check.name: check for check in report.checks}
     assert checks["max |dlogit|, tapped"].value == 0.0
     assert checks["max |dlogit|, entry at features"].value == 0.0
     residual = checks["completeness residual"]
+    assert (report.tier == "T0") == (head == "squares")
     if report.tier == "T0":
         assert residual.ok is None
         assert report.notice == residual.meaning != ""
@@ -83,16 +96,35 @@ def test_a_given_head_that_is_another_is_found():
     assert {"max |dlogit|, entry at map", "completeness residual"} <= failed(report)
 
 
-def test_logits_that_pass_by_the_map_are_found():
-    """A skip around the map layer: its head by replacement sees another clip's skip."""
+def test_logits_that_pass_by_the_map_are_taken_along():
+    """A skip around the map layer: entry at the map sees the skip of the clip itself."""
 
     class Bypass(networks.Net):
         def forward(self, x):
             return self.head(self.features(x)) + x.mean((1, 2, 3))[:, None] * torch.tensor([1.0, -1.0, 0.0])
 
     module = networks.seeded(lambda: Bypass(networks.gap_linear()))
-    c = bundle(module)
-    assert "max |dlogit|, entry at map" in failed(verify(c))
+    report = verify(bundle(module))
+    assert report.ok, failed(report)
+
+
+def test_a_wrong_gradient_is_found():
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return 2 * gradient
+
+    class Lies(networks.Net):
+        def forward(self, x):
+            return self.head(self.features(Doubled.apply(x)))
+
+    module = networks.seeded(lambda: Lies(networks.gap_linear()))
+    report = verify(bundle(module))
+    assert failed(report) == {"gradient against a difference quotient"}
 
 
 @pytest.mark.parametrize("map_axes, feature_axes", [("TF", "CFT"), ("FT", "CTF")])

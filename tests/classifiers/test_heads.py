@@ -9,7 +9,10 @@ from earmark.classifiers.wrap import wrap
 from earmark.errors import ModelError
 
 LINEAR = ["gap_linear", "gap_batch_norm_stack", "conv_mean", "PerCell", "flatten_linear"]
-BENT = ["relu_mlp", "biased_mlp", "max_pool", "relu_first", "gelu_mlp", "SoftLimit"]
+BENT = {
+    **dict.fromkeys(["relu_mlp", "biased_mlp", "max_pool", "relu_first"], "T3"),
+    **dict.fromkeys(["gelu_mlp", "SoftLimit"], "T4"),
+}
 
 
 def classifier(name, dtype=torch.float32, seed=0):
@@ -105,10 +108,11 @@ def test_a_layer_norm_without_scale_and_shift_is_t2():
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", BENT)
-def test_heads_that_are_not_linear_are_t0(name, seed):
+def test_heads_that_are_not_linear_are_affine_with_their_gates_held(name, seed):
     head = classifier(name, seed=seed).head
-    assert (head.tier, head.weight, head.bias, head.is_linear) == ("T0", None, None, False)
-    assert "not linear in its map" in head.notice
+    assert (head.tier, head.weight, head.bias) == (BENT[name], None, None)
+    assert (head.is_linear, head.is_exact) == (False, True)
+    assert "in each clip" in head.notice
     assert head.logits(maps()).shape == (5, networks.LABELS)
 
 
@@ -157,4 +161,4 @@ def test_the_norm_of_other_channels_is_not_taken_for_the_heads():
         def forward(self, Z):
             return self.mlp(Z)
 
-    assert networks.wrapped(Decoy).head.tier == "T0"
+    assert networks.wrapped(Decoy).head.tier == "T3"

@@ -61,7 +61,7 @@ def test_axes_that_do_not_fit_the_layer_are_refused():
 def test_layers_that_give_no_single_map_are_refused():
     class Pair(nn.Module):
         def forward(self, x):
-            return x, x
+            return [x, x]
 
     class Two(networks.Net):
         def __init__(self):
@@ -79,7 +79,7 @@ def test_layers_that_give_no_single_map_are_refused():
         def forward(self, x):
             return self.head(self.again(self.again(self.features(x))))
 
-    with pytest.raises(ModelError, match="returned tuple, a tensor was expected"):
+    with pytest.raises(ModelError, match="returned list, a tensor was expected"):
         build(module=Two(), map_layer="pair")
     with pytest.raises(ModelError, match="ran 2 times in one pass"):
         build(module=Twice(), map_layer="again")

@@ -1,7 +1,10 @@
 """Class activation maps: CAM as the free test, slow twins, axes of every order, what has no map."""
 
+import copy
+
 import pytest
 import torch
+from captum.attr import LayerGradCam
 from tests.classifiers import networks
 from tests.explainers import nets
 from tests.reference import gradient as slow
@@ -66,7 +69,7 @@ def test_plus_plus_is_finite_without_gradients():
         assert evidence.regions() == []
 
 
-def test_a_given_head_spares_a_pass():
+def test_one_pass_to_decide_and_one_for_the_gradient():
     classifier = networks.wrapped(networks.gap_linear)
     module = classifier.module
     given = wrap(
@@ -80,7 +83,20 @@ def test_a_given_head_spares_a_pass():
     )
     waveform = nets.noise(4000, rate=8000)
     costs = [GradCamPlusPlus(c).explain(waveform).provenance for c in (classifier, given)]
-    assert [(c.forward_passes, c.backward_passes) for c in costs] == [(3, 1), (2, 1)]
+    assert [(c.forward_passes, c.backward_passes) for c in costs] == [(2, 1), (2, 1)]
+
+
+def test_grad_cam_is_captums():
+    classifier = networks.wrapped(networks.gap_linear)
+    samples = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0))
+    features = classifier.at(samples, "features")[:, None].requires_grad_()
+    module = copy.deepcopy(classifier.module).eval()
+    layer = module.get_submodule(classifier.map_layer)
+    theirs = LayerGradCam(module, layer).attribute(features, target=1, relu_attributions=False)
+    with classifier.cut(samples) as cut:
+        gradient = cut.gradient(cut.logits[:, 1])
+    ours = (gradient.mean((2, 3), keepdim=True) * cut.map).sum(1)
+    torch.testing.assert_close(ours, theirs[:, 0].detach())
 
 
 class Pooled(nn.Module):

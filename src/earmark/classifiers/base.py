@@ -1,73 +1,28 @@
 """Classifier: a chain of named stages that can be entered at any of them."""
 
-import hashlib
-import json
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property, lru_cache, partial
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..audio.stft import Stft
 from ..audio.waveform import Waveform
 from ..errors import ModelError
 from ..types import Logits, Map, Prediction, Samples, Stage, Task
-from . import promises, surgery
+from . import layouts, promises, surgery
+from .fingerprint import fingerprint_of
 from .front_ends import FrontEnd
 from .geometry import Axis, Geometry, confirm_frames, probe_axes
 from .heads import Head, HeadFunction, probe_head
-
-MapAxes = Literal["FT", "TF", "T"]
-FeatureAxes = Literal["FT", "TF", "CFT", "CTF"]
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The STFT grid on which masks and maps of one clip live.
-
-    Parameters
-    ----------
-    sample_rate
-        Of the classifier, in Hz.
-    n_samples
-        Length of the clip at that rate.
-    stft
-        The analysis.
-    """
-
-    sample_rate: int
-    n_samples: int
-    stft: Stft
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of bins and frames."""
-        return self.stft.n_freq, self.stft.n_frames(self.n_samples)
-
-    @property
-    def hz(self) -> Tensor:
-        """Bin centers in Hz."""
-        return self.stft.frequencies_hz(self.sample_rate)
-
-    @property
-    def seconds(self) -> Tensor:
-        """Frame centers in seconds."""
-        return self.stft.times_s(self.n_samples, self.sample_rate)
-
-    @property
-    def duration_s(self) -> float:
-        """Length of the clip in seconds."""
-        return self.n_samples / self.sample_rate
-
-
-@dataclass(frozen=True, eq=False)
-class Tapped:
-    """What one forward pass shows: the map in canonical order, and the model's own logits."""
-
-    map: Map
-    logits: Logits
+from .layouts import FeatureAxes, MapAxes
+from .passes import Context as Context
+from .passes import Cut as Cut
+from .passes import Grid as Grid
+from .passes import Tapped as Tapped
 
 
 class Classifier:
@@ -86,6 +41,10 @@ class Classifier:
         The analysis of stage `stft`.
     card
         What is known of its training: data, folds, scores.
+    blocks
+        Names of layers, shallow to deep, whose outputs have the map's order of axes: the blocks of a transformer.
+    extractor
+        The feature extractor of another library whose twin the front end is, if there is one: `verify` compares them.
     """
 
     def __init__(
@@ -103,12 +62,14 @@ class Classifier:
         name: str = "classifier",
         probe_s: float = 5.0,
         card: dict[str, Any] | None = None,
+        blocks: tuple[str, ...] = (),
     ) -> None:
         self.module, self.front_end, self.labels = module, front_end, labels
         self.map_layer, self.map_axes, self.feature_axes = map_layer, map_axes, feature_axes
         self.task: Task = task
         self.threshold, self.name, self.probe_s = threshold, name, probe_s
-        self.card = card or {}
+        self.card, self.blocks = card or {}, blocks
+        self.extractor: Any = None
         self.sample_rate, self.stft = front_end.sample_rate, front_end.stft
         self._layer = surgery.find_layer(module, map_layer)
         self._given_head = head
@@ -124,6 +85,14 @@ class Classifier:
     def prepare(self, waveform: Waveform) -> Samples:
         """Returns `[1, sample]`: the mean of the channels at the classifier's rate, on its device."""
         samples = waveform.mono().resample(self.sample_rate).samples
+        most = self.front_end.max_samples
+        if most is not None and samples.shape[-1] > most:
+            warnings.warn(
+                f"{self.name} hears the first {most / self.sample_rate:g} s of a clip, and one of "
+                f"{waveform.duration_s:.3g} s came; cut it into parts, so that all of it counts.",
+                UserWarning,
+                stacklevel=2,
+            )
         return samples.to(device=self.device, dtype=self.dtype)
 
     def predict(self, waveform: Waveform) -> Prediction:
@@ -136,7 +105,9 @@ class Classifier:
         promises.check_finite(logits, self.labels, self.name)
         return Prediction(logits.detach().cpu(), self.labels, self.task, self.threshold)
 
-    def logits(self, x: Tensor, at: Stage = "waveform", n_samples: int | None = None) -> Logits:
+    def logits(
+        self, x: Tensor, at: Stage = "waveform", n_samples: int | None = None, context: Context | None = None
+    ) -> Logits:
         """Returns logits `[batch, label]`, the chain entered at any stage; differentiable in `x`.
 
         Parameters
@@ -147,10 +118,13 @@ class Classifier:
             `waveform`, `stft`, `features`, `map` or `logits`.
         n_samples
             Length of the clips; needed at `stft`, since frames do not determine it.
+        context
+            At `map`, what `tap` returned beside the map, of these clips or of one; without it layers beside the map
+            layer see noise, which matters to few models, and where the layer has special tokens it is refused.
         """
         with self._at_rest():
             if at == "map":
-                return self._head_function(x)
+                return self._head_function(x, context)
             if at == "logits":
                 return x
             return self._run(self._features_from(x, at, n_samples))
@@ -174,8 +148,22 @@ class Classifier:
     def tap(self, samples: Samples) -> Tapped:
         """Returns map and logits of one forward pass; the logits are the model's own, bit for bit."""
         with self._at_rest(), surgery.record(self._layer) as outputs:
-            logits = self._run(self._features(samples))
-        return Tapped(self._canonical(outputs), logits)
+            features = self._features(samples)
+            logits = self._run(features)
+        maps = self._canonical(outputs)
+        return Tapped(maps, logits, Context(features, layouts.special_of(outputs[0], self.map_axes)))
+
+    @contextmanager
+    def cut(self, samples: Samples) -> Iterator["Cut"]:
+        """Yields one pass whose logits depend on the map as on a leaf; gradients there are taken inside the block.
+
+        What comes before the map is not traced.
+        """
+        with self._at_rest(), torch.enable_grad(), surgery.cut(self._layer) as leaves:
+            with torch.no_grad():
+                features = self._features(samples)
+            logits = self._run(features)
+            yield Cut(self._canonical(leaves).detach(), logits, leaves[0], self.map_axes)
 
     def map_of_features(self, features: Tensor) -> Map:
         """Returns the map of features `[batch, mel, frame]`, differentiable."""
@@ -184,6 +172,11 @@ class Classifier:
         return self._canonical(outputs)
 
     # -- what is known of it --------------------------------------------------------------------------------------
+
+    @property
+    def has_frequency(self) -> bool:
+        """Whether cells of the map, and rows of the features, stand for bands of frequencies."""
+        return layouts.has_rows(self.map_axes) and self.front_end.rows_are_hz
 
     @property
     def has_own_head(self) -> bool:
@@ -212,7 +205,7 @@ class Classifier:
         with surgery.traceable():
             shape = self.at(self._noise(), "map").shape[1:]
             like = torch.zeros((), device=self.device, dtype=self.dtype)
-            function = partial(self.logits, at="map")
+            function = partial(self.logits, at="map", context=self._dummy_context)
             return probe_head(function, (shape[0], shape[1], shape[2]), self.module, like=like)
 
     @cached_property
@@ -228,22 +221,70 @@ class Classifier:
             "map_layer": self.map_layer,
             "axes": [self.map_axes, self.feature_axes],
         }
-        digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
-        for key, value in [item for part in self._parts for item in sorted(part.state_dict().items())]:
-            if not isinstance(value, Tensor):  # a module's extra state
-                digest.update(f"{key}:{json.dumps(value, sort_keys=True, default=_kind)}".encode())
-                continue
-            digest.update(f"{key}:{value.dtype}:{tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return fingerprint_of(about, self._parts)
 
     def geometry(self, n_samples: int) -> Geometry:
         """Returns seconds and hertz of the map's cells for clips of `n_samples` at the classifier's rate."""
         return self._geometry(n_samples)
 
+    def inside(self, maps: Float[Tensor, "*k freq frame"], n_samples: int) -> Tensor:
+        """Returns the frames of maps that lie in clips of `n_samples`, without those that stand for padding."""
+        if self.front_end.max_samples is None:
+            return maps
+        last = self.front_end.columns_inside(n_samples) - 0.5
+        n_frames = sum(center <= last for center in self.geometry(n_samples).frame.centers())
+        return maps[..., : max(1, n_frames)]
+
     def grid(self, n_samples: int) -> Grid:
         """Returns the STFT grid of clips of `n_samples`."""
         return Grid(self.sample_rate, n_samples, self.stft)
+
+    def with_map(self, layer: str, axes: MapAxes | None = None) -> "Classifier":
+        """Returns the same classifier with its map at another layer; the module is shared, the fingerprint differs.
+
+        Parameters
+        ----------
+        layer
+            Name of the layer.
+        axes
+            Its order of axes; the present one if it is not given.
+
+        Raises
+        ------
+        ModelError
+            If the layer is missing or gives no such map.
+        """
+        other = Classifier(
+            self.module,
+            self.front_end,
+            self.labels,
+            map_layer=layer,
+            task=self.task,
+            threshold=self.threshold,
+            map_axes=self.map_axes if axes is None else axes,
+            feature_axes=self.feature_axes,
+            name=self.name,
+            probe_s=self.probe_s,
+            card=self.card,
+            blocks=self.blocks,
+        )
+        other.extractor = self.extractor
+        with surgery.traceable():
+            other.tap(other._noise())
+        return other
+
+    def at_block(self, index: int) -> "Classifier":
+        """Returns the same classifier with its map at a block of its encoder, counted from 1.
+
+        Raises
+        ------
+        ModelError
+            If it has no such block.
+        """
+        if not 1 <= index <= len(self.blocks):
+            has = f"blocks 1 to {len(self.blocks)}" if self.blocks else "no blocks that are known"
+            raise ModelError(f"{self.name} has {has}, got {index}; choose one of these.")
+        return self.with_map(self.blocks[index - 1])
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -267,9 +308,8 @@ class Classifier:
         raise ModelError(f"{self.name} cannot be entered at {at!r}; enter at waveform, stft, features, map or logits.")
 
     def _run(self, features: Tensor) -> Logits:
-        """Runs the whole module on features `[batch, mel, frame]` in the order of axes that it wants."""
-        arranged = features.transpose(1, 2) if self.feature_axes.endswith("TF") else features
-        arranged = arranged[:, None] if self.feature_axes.startswith("C") else arranged
+        """Runs the whole module on features `[batch, row, column]` in the order of axes that it wants."""
+        arranged = layouts.arranged(features, self.feature_axes)
         return promises.logits_of(self.module, arranged, self.name, "features", len(self.labels))
 
     def _features(self, samples: Samples) -> Tensor:
@@ -288,26 +328,23 @@ class Classifier:
                 f"Layer {self.map_layer!r} gives an empty map of shape {tuple(raw.shape)}: the clip is shorter than "
                 "one cell of it; use a longer clip."
             )
-        if raw.ndim != (3 if self.map_axes == "T" else 4):
+        if not layouts.fits(raw, self.map_axes):
             raise ModelError(
                 f"Layer {self.map_layer!r} gives shape {tuple(raw.shape)}, which does not fit map_axes="
-                f"{self.map_axes!r}; choose a layer with a map, or map_axes 'FT', 'TF' or 'T'."
+                f"{self.map_axes!r}; choose a layer with a map, or the map_axes that it has."
             )
-        if self.map_axes == "T":
-            return raw[:, :, None]
-        return raw.transpose(2, 3) if self.map_axes == "TF" else raw
+        return layouts.canonical(raw, self.map_axes)
 
-    def _raw(self, maps: Map) -> Tensor:
-        if self.map_axes == "T":
-            return maps[:, :, 0]
-        return maps.transpose(2, 3) if self.map_axes == "TF" else maps
-
-    def _head_function(self, maps: Map) -> Logits:
+    def _head_function(self, maps: Map, context: Context | None = None) -> Logits:
+        raw = layouts.raw_of(maps, self.map_axes, None if context is None else context.special)
         if self._given_head is not None:
-            return promises.logits_of(self._given_head, self._raw(maps), self.name, "a map", len(self.labels))
-        features = self._dummy_features
-        features = features.expand(1 if self._head_broadcasts else len(maps), *features.shape[1:])
-        with surgery.replace(self._layer, self._raw(maps)):
+            return promises.logits_of(self._given_head, raw, self.name, "a map", len(self.labels))
+        features = self._dummy_features if context is None else context.features
+        if self._head_needs == "length":
+            features = features[:1]
+        elif self._head_needs == "batch":
+            features = features.expand(len(maps), *features.shape[1:])
+        with surgery.replace(self._layer, raw):
             return self._run(features)
 
     @cached_property
@@ -316,29 +353,46 @@ class Classifier:
             return self.at(self._noise(), "features").detach()
 
     @cached_property
-    def _head_broadcasts(self) -> bool:
-        """Whether layers behind the map take their batch from the map alone, so that one dummy clip is enough."""
+    def _dummy_context(self) -> Context:
+        """The context of noise, with which the head is probed."""
+        with surgery.traceable():
+            return self.tap(self._noise()).context
+
+    @cached_property
+    def _head_needs(self) -> Literal["length", "features", "batch"]:
+        """What a run of the head needs of the clips beside their map: probed, since it may save most of the cost.
+
+        `length`: layers behind the map take batch and values from it alone, so that features of one clip are enough.
+        `features`: they see features, and broadcast them. `batch`: they need the features of as many clips as maps.
+        """
         features = self._dummy_features
         with surgery.traceable(), self._at_rest():
-            maps = self.map_of_features(features).expand(2, -1, -1, -1)
-            maps = maps * torch.tensor([1.0, 0.5]).to(maps)[:, None, None, None]
-            with surgery.replace(self._layer, self._raw(maps)):
+            with surgery.record(self._layer) as outputs:
+                self._run(features)
+            raw = outputs[0].expand(2, *outputs[0].shape[1:])
+            raw = raw * torch.tensor([1.0, 0.5]).to(raw).reshape(2, *(1 for _ in raw.shape[1:]))
+            with surgery.replace(self._layer, raw):
                 try:
-                    one, two = self._run(features), self._run(features.expand(2, *features.shape[1:]))
+                    one, other = self._run(features), self._run(0.5 * features)
+                    two = self._run(features.expand(2, *features.shape[1:]))
                 except ModelError:
-                    return False
-        return one.shape == two.shape and torch.allclose(one, two, rtol=1e-4, atol=1e-6)
+                    return "batch"
+        if one.shape != two.shape or not torch.allclose(one, two, rtol=1e-4, atol=1e-6):
+            return "batch"
+        return "length" if torch.equal(one, other) else "features"
 
     def _probe_geometry(self, n_samples: int) -> Geometry:
         with surgery.traceable():
             rows, columns = self.at(self._noise(n_samples), "features").shape[1:]
             like = torch.zeros((), device=self.device, dtype=self.dtype)
             shape = (rows, columns)
+            if self._known_axes and shape == (self._known_axes[0].n_inputs, self._known_axes[1].n_inputs):
+                return self._geometry_of(self._known_axes, n_samples)  # padded to one length: the network sees no other
             known = self._known_axes and confirm_frames(self.map_of_features, shape, self._known_axes, like=like)
-            self._known_axes = freq, frame = known or probe_axes(self.map_of_features, shape, like=like)
+            self._known_axes = known or probe_axes(self.map_of_features, shape, like=like)
+        return self._geometry_of(self._known_axes, n_samples)
+
+    def _geometry_of(self, axes: tuple[Axis, Axis], n_samples: int) -> Geometry:
         edges = tuple(self.front_end.row_edges_hz().tolist())
-        return Geometry(freq, frame, edges, self.front_end.column_s(), n_samples / self.sample_rate)
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__
+        rows_are_hz, duration_s = self.front_end.rows_are_hz, n_samples / self.sample_rate
+        return Geometry(*axes, edges, self.front_end.column_s(), duration_s, rows_are_hz)

@@ -39,6 +39,9 @@ class Axis:
         the median of their centers.
     exact
         Whether the borders of whole receptive fields confirm the line.
+    walked
+        Whether the line was followed through the layers of a pass; behind attention, which sees the whole clip, that
+        is the place of the convolution that made a token.
     """
 
     n_cells: int
@@ -48,6 +51,7 @@ class Axis:
     reach: float
     residual: float = 0.0
     exact: bool = False
+    walked: bool = False
 
     def span(self, cell: int, kind: BoxKind = "cell") -> tuple[float, float]:
         """Returns first and last position of a cell, clipped to the features."""
@@ -84,6 +88,9 @@ class Geometry:
         Center of feature column 0 and the step between columns, in seconds.
     duration_s
         Length of the clip, to which boxes are clipped.
+    rows_are_hz
+        Whether rows of the map are bands; where they are not, as those of cepstral coefficients, boxes have the whole
+        band, and values in a band are the mean over rows.
     """
 
     freq: Axis
@@ -91,6 +98,7 @@ class Geometry:
     row_edges_hz: tuple[float, ...]
     column_s: tuple[float, float]
     duration_s: float
+    rows_are_hz: bool = True
 
     @property
     def time_edges_s(self) -> tuple[float, ...]:
@@ -113,6 +121,8 @@ class Geometry:
             `cell`: the stride of the network. `receptive-field`: all that the cell can see. `paper`: proportional
             scaling, as in the published pictures; up to 0.2 s off, for parity only.
         """
+        if not self.rows_are_hz:
+            freq = None
         low, high = (-0.5, self.freq.n_inputs - 0.5) if freq is None else self.freq.span(freq, kind)
         first, last = (-0.5, self.frame.n_inputs - 0.5) if frame is None else self.frame.span(frame, kind)
         start = 0.0 if frame is None else self._seconds(first)
@@ -135,6 +145,8 @@ class Geometry:
             `[..., freq', frame']`.
         """
         rows = _lerp_matrix(self._rows_of(hz), self.freq).to(values)
+        if not self.rows_are_hz:
+            rows = torch.full_like(rows, 1 / self.freq.n_cells)
         columns = _lerp_matrix((seconds.double() - self.column_s[0]) / self.column_s[1], self.frame).to(values)
         return rows @ values @ columns.T
 
@@ -219,19 +231,22 @@ def _probe_axis(mixed: Tensor, features: Tensor, axis: int, n_probes: int, walke
         return Axis(1, n_inputs, (n_inputs - 1) / 2, float(n_inputs), n_inputs / 2)
     cells = torch.linspace(0, n_cells - 1, min(n_probes, n_cells)).round().long()
     profiles = torch.stack([_profile(mixed.select(axis, int(c)), features, axis) for c in cells])
-    if not bool((profiles.sum(1) > 0).all()):
+    alive = profiles.sum(1) > 0
+    if int(alive.sum()) < max(2, len(cells) - 2):  # networks that fill their last frame up with zeros have dead ends
         raise ModelError("Some map cells do not depend on the features; choose another map layer.")
+    cells, profiles = cells[alive], profiles[alive]
     centers = _centers(profiles)
     whole = _fields(cells, profiles, 0.0)
     if walked is not None and n_cells > 3 and _slope(cells, centers) < -0.2 * walked[1]:
         walked = None  # an axis is turned around between the layers that were followed
     start, jump = walked or (whole and whole[:2]) or _guess(cells, profiles, n_cells)
     if whole is not None and whole[:2] == (start, jump):
-        return Axis(n_cells, n_inputs, *whole, exact=True)
+        return Axis(n_cells, n_inputs, *whole, exact=True, walked=walked is not None)
     line = start + jump * cells
     first, last = _support(profiles, 0.0)
     reach = float(torch.maximum(line - first, last - line).max()) + 0.5
-    return Axis(n_cells, n_inputs, start, jump, reach, float((centers - line).abs().median()))
+    residual = float((centers - line).abs().median())
+    return Axis(n_cells, n_inputs, start, jump, reach, residual, walked=walked is not None)
 
 
 def _fields(cells: Tensor, profiles: Tensor, floor: float) -> tuple[float, float, float, float] | None:

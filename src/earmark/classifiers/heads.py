@@ -1,21 +1,25 @@
 """Head tiers: how a label's logit depends on the map, found by probing and confirmed on random maps.
 
 A head of tier T1 is affine in the map: `logit_c = b_c + sum W_c[d, f, t] Z[d, f, t]`. Tier T2 is that after the map
-is lifted by a LayerNorm whose statistics come from the pooled vector. Anything else is T0: its map can be tapped and
-shown, but contributions of channels are known by ablation only.
+is lifted by a LayerNorm whose statistics come from the pooled vector. Tiers T3 and T4 are affine once their gates are
+held as they are in a clip (see `gates`): T3 is piecewise linear (rectifiers, maxima), or linear with weights that
+depend on the length of the clip; T4 has smooth gates. Anything else is T0: its map can be tapped and shown, but
+contributions of channels are known by ablation only.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..errors import ModelError
+from ..errors import EarmarkError, ModelError
 from ..types import Logits, Map
-
-HeadFunction = Callable[[Map], Logits]
+from . import gates
+from .promises import MISFITS
+from .surgery import own_precision
+from .tape import HeadFunction, record
 
 #: Largest relative difference between a head and its claimed form on random maps, in float32.
 #: Two orders above the rounding of sums over a few thousand terms, three below any real non-linearity.
@@ -25,6 +29,19 @@ TOLERANCE = 1e-4
 #: looks affine to small maps.
 SCALES = (1.0, 1000.0)
 
+RECORDED = 8  # shapes of maps for which a recorded head is kept
+
+_HELD = (
+    "contributions are exact and additive with its {what} held as they are in each clip, so that removing a channel "
+    "can change the logit by another amount, and the basis is tapped, never folded into the model."
+)
+_NOTICES = {
+    "T0": "This head is not linear in its map (tier T0): contributions are measured by removing one channel at a "
+    "time, they are not additive, and the basis is tapped, never folded into the model.",
+    "T3": "This head is piecewise linear in its map (tier T3): " + _HELD.format(what="rectifiers and maxima"),
+    "T4": "This head has smooth gates (tier T4): " + _HELD.format(what="gates, attention and norms"),
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Head:
@@ -33,14 +50,15 @@ class Head:
     Parameters
     ----------
     tier
-        `T0` anything, `T1` affine in the map, `T2` affine after the LayerNorm lift.
+        `T0` anything, `T1` affine in the map, `T2` affine after the LayerNorm lift, `T3` piecewise linear, `T4`
+        affine with smooth gates held.
     function
         The model's own head: map `[batch, channel, freq, frame]` to logits `[batch, label]`.
     weight
         `[label, channel]` for a head that averages over cells (of the lifted map), or
-        `[label, channel, freq, frame]` for one weight per cell; `None` for T0.
+        `[label, channel, freq, frame]` for one weight per cell; `None` but for T1 and T2.
     bias
-        `[label]`: the logits of a zero (lifted) map; `None` for T0.
+        `[label]`: the logits of a zero (lifted) map; `None` but for T1 and T2.
     norm
         The LayerNorm between pooling and the linear layer (T2).
     """
@@ -51,20 +69,22 @@ class Head:
     bias: Tensor | None = None
     norm: nn.LayerNorm | None = None
 
+    _recorded: dict[tuple[object, ...], gates.Gated] = field(default_factory=dict, repr=False)
+
     @property
     def is_linear(self) -> bool:
-        """Whether contributions of channels are exact and additive."""
+        """Whether one set of weights holds for all clips (T1, T2)."""
         return self.weight is not None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether contributions of channels are exact and additive (T1 to T4)."""
+        return self.tier != "T0"
 
     @property
     def notice(self) -> str:
         """What a user of this head should know; empty where all is exact."""
-        if self.is_linear:
-            return ""
-        return (
-            "This head is not linear in its map (tier T0): contributions are measured by removing one channel at a "
-            "time, they are not additive, and the basis is tapped, never folded into the model."
-        )
+        return _NOTICES.get(self.tier, "")
 
     def logits(self, maps: Map) -> Logits:
         """Returns what the model's own head says of raw maps."""
@@ -96,6 +116,57 @@ class Head:
             return lifted.mean((2, 3)) @ weight.T + bias
         return torch.einsum("cdft,bdft->bc", weight, lifted) + bias
 
+    @own_precision()
+    def held(self, maps: Map, function: HeadFunction | None = None) -> gates.Held:
+        """Returns the head with the gates of raw maps held: affine, clip by clip (T1, T3, T4).
+
+        Costs two runs of what lies behind the map; its operations are recorded once for a shape of maps, in one run
+        of the head, which for a head that was not given is a run of the whole module. Keeps gates and attention
+        weights of all layers behind the map.
+
+        Parameters
+        ----------
+        function
+            The head of these very clips, where it needs more of them than their map; it is recorded each time.
+        """
+        if function is not None:
+            return gates.Held(gates.Gated(record(function, maps)), maps)
+        key = (*maps.shape, maps.dtype, maps.device)
+        if key not in self._recorded:
+            if len(self._recorded) >= RECORDED:
+                self._recorded.clear()
+            self._recorded[key] = gates.Gated(record(self.function, maps))
+        return gates.Held(self._recorded[key], maps)
+
+    def linearize(
+        self, maps: Map, index: int, function: HeadFunction | None = None
+    ) -> tuple[Map, Float[Tensor, " batch"]]:
+        """Returns `J` and `b_eff` with `logit = b_eff + sum J * Z` for each clip of a batch, in every tier but T0.
+
+        For T1 and T2 they are the head's weights and bias, and Z is the lifted map (`lift`, for T1 the map itself);
+        for T3 and T4 the gates of each clip are held, and `b_eff` is what the head then says of a map of zeros.
+
+        Parameters
+        ----------
+        maps
+            Raw maps `[batch, channel, freq, frame]`.
+        index
+            The logit.
+        function
+            See `held`.
+
+        Raises
+        ------
+        ModelError
+            For T0.
+        """
+        if self.weight is not None and self.bias is not None:
+            weight = self.cell_weight(index, *maps.shape[2:]).to(maps)
+            return weight.expand_as(maps), self.bias[index].to(maps).expand(len(maps))
+        if not self.is_exact:
+            raise ModelError("A head of tier T0 has no exact weights in its map; remove channels instead (ablation).")
+        return self.held(maps, function).linearize(index)
+
     def cell_weight(self, index: int, n_freq: int, n_frames: int) -> Float[Tensor, "channel freq frame"]:
         """Returns the weight of each cell of the lifted map in logit `index`: `logit = b + sum w Z~`."""
         assert self.weight is not None
@@ -123,6 +194,11 @@ def probe_head(function: HeadFunction, shape: tuple[int, int, int], module: nn.M
     maps = _random_maps(shape, like)
     if _is_affine(function, maps):
         head = _affine_head(function, maps, module)
+        if head is not None and head.weight is not None and not bool((head.weight != 0).any()):
+            raise ModelError(
+                "The logits do not depend on the map layer: they are read from something beside it, such as class "
+                "tokens; choose an earlier layer."
+            )
         if head is not None:
             return head
     with torch.no_grad():
@@ -131,7 +207,26 @@ def probe_head(function: HeadFunction, shape: tuple[int, int, int], module: nn.M
             lifted = Head("T2", function, linear.weight.detach(), _bias(linear), norm)
             if all(_close(lifted.linear(lifted.lift(scale * maps)), function(scale * maps)) for scale in SCALES):
                 return lifted
-    return Head("T0", function)
+    return Head(_held_tier(function, maps), function)
+
+
+def _held_tier(function: HeadFunction, maps: Map) -> str:
+    """Returns T3 or T4 if the head is affine with its gates held, at maps of every scale; else T0.
+
+    Where all is held that the logits depend on, so that the offset would be all, the tier is T0 too. One map at a
+    time: a deep head with attention takes much memory.
+    """
+    one, other = maps[:1], maps[1:2]
+    try:
+        gated = gates.Gated(record(function, one))
+        if gates.Held(gated, one).is_flat:
+            return "T0"
+        for scale in SCALES:
+            if not gates.holds(function, gates.Held(gated, scale * one), scale * other, _close):
+                return "T0"
+    except (*MISFITS, EarmarkError):
+        return "T0"
+    return "T4" if gated.smooth else "T3"
 
 
 def _random_maps(shape: tuple[int, int, int], like: Tensor) -> Map:

@@ -4,7 +4,9 @@ No file is unpickled. `file.py:function` runs the user's own code, and only wher
 """
 
 import importlib.util
+import inspect
 import sys
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +18,7 @@ from safetensors import SafetensorError
 from ..errors import EarmarkError, ModelError
 from .base import Classifier
 from .fit import load_small
+from .hugging_face.load import HUB_NAME, is_hugging_face
 from .saved import check_saved
 from .surgery import plain_floats
 from .wrap import check_threshold
@@ -55,28 +58,107 @@ def load_classifier(name_or_path: str | Path, *, device: str = "cpu", **options:
     name_or_path
         An embedded model (`scenes-cnn`, `esc10-cnn`, `words-cnn`), a folder that `earmark train classifier` wrote, or
         `file.py:function`, a function without arguments that returns a `Classifier`. That file is run: name only
-        files whose code you trust.
+        files whose code you trust. A folder that `save_pretrained` of transformers wrote, a name on the Hugging Face
+        hub (`owner/model`), or a checkpoint of PANNs (`Cnn14.pth`). Options may follow it, for the command line:
+        `folder?task=multilabel&front_end=birdset`.
     device
         Where the model runs.
     options
-        `threshold` replaces the decision threshold of a multi-label model.
+        `threshold` replaces the decision threshold of a multi-label model. For transformers those of
+        `load_hugging_face` (`revision`, `labels`, `task`, `front_end`, `map_layer`, ...), for PANNs those of
+        `load_panns`.
 
     Raises
     ------
     ModelError
         If nothing is found, or what is found is no classifier.
     """
-    text = str(name_or_path)
+    text, told = split_options(str(name_or_path))
+    options = {**told, **options}
     path, _, function = text.rpartition(":")
-    unknown = sorted(set(options) - {"threshold"})
-    if unknown:
-        raise ModelError(f"load_classifier has no option {', '.join(unknown)}; its options are device and threshold.")
     if path.endswith(".py"):
+        check_options(options, ("threshold",), "file.py:function")
         return _moved(_from_python(Path(path), function), device, **options)
-    folder = classifier_folder(name_or_path)
+    folder = classifier_folder(text)
+    if folder is None and is_checkpoint(text):
+        return _moved(_checkpoint(Path(text), options), device)
+    if folder is None and HUB_NAME.match(text) and not Path(text).exists():
+        return _moved(_hugging_face(text, options), device)
     if folder is None:
         raise ModelError(_not_found(text))
+    if is_hugging_face(folder):
+        return _moved(_hugging_face(folder, options), device)
+    check_options(options, ("threshold",), "a classifier of earmark")
     return _moved(_from_folder(folder), device, **options)
+
+
+def split_options(text: str) -> tuple[str, dict[str, Any]]:
+    """Returns a name without its options, and these: `folder?task=multilabel&threshold=0.3`.
+
+    Raises
+    ------
+    ModelError
+        If an option has no value.
+    """
+    name, mark, rest = text.partition("?")
+    if not mark or Path(text).exists():
+        return text, {}
+    options: dict[str, Any] = {}
+    for part in rest.split("&"):
+        key, equals, value = part.partition("=")
+        if not (key and equals and value):
+            raise ModelError(f"{part!r} is no option; write name=value, as in {name}?task=multilabel&threshold=0.3.")
+        options[key.replace("-", "_")] = _value(value)
+    return name, options
+
+
+def _value(text: str) -> str | float | bool:
+    """Returns what an option's text stands for."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def check_options(options: dict[str, Any], allowed: Iterable[str], what: str) -> None:
+    """Refuses options that a kind of classifier does not have.
+
+    Raises
+    ------
+    ModelError
+        If there is one.
+    """
+    unknown = sorted(set(options) - set(allowed))
+    if unknown:
+        raise ModelError(
+            f"{what} has no option {', '.join(unknown)}; its options are device and {', '.join(sorted(allowed))}."
+        )
+
+
+def is_checkpoint(text: str) -> bool:
+    """Says whether a name is an existing file of weights that may be a PANNs network."""
+    return Path(text).suffix.lower() in (".pth", ".pt", ".safetensors") and is_there(Path(text))
+
+
+def _hugging_face(name: str | Path, options: dict[str, Any]) -> Classifier:
+    from .hugging_face.load import load_hugging_face
+
+    check_options(options, _names_of(load_hugging_face), "A model of transformers")
+    return load_hugging_face(name, **options)
+
+
+def _checkpoint(path: Path, options: dict[str, Any]) -> Classifier:
+    from .panns import load_panns
+
+    check_options(options, _names_of(load_panns), "A PANNs checkpoint")
+    return load_panns(path, **options)
+
+
+def _names_of(function: Callable[..., Classifier]) -> list[str]:
+    """Returns the names of a function's keyword parameters."""
+    return list(inspect.signature(function).parameters)[1:]
 
 
 def _not_found(text: str) -> str:

@@ -28,7 +28,7 @@ def at_rest(*modules: nn.Module) -> Iterator[None]:
         parameters = [parameter for module in modules for parameter in module.parameters()]
         learned = [parameter for parameter in parameters if parameter.requires_grad]
         devices = sorted({p.device.index or 0 for p in parameters if p.device.type == "cuda"})
-        with _same_chance(devices), own_precision():
+        with same_chance(devices), own_precision():
             try:
                 for part, training in modes:
                     if training:
@@ -45,7 +45,7 @@ def at_rest(*modules: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _same_chance(devices: list[int]) -> Iterator[None]:
+def same_chance(devices: list[int]) -> Iterator[None]:
     """Restores the global generators: torch's on the CPU and on these GPUs, numpy's and Python's."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=devices):
@@ -87,19 +87,20 @@ def traceable() -> Iterator[None]:
 
 @contextmanager
 def record(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """Yields a list that gets a clone of the layer's output at each forward pass.
+    """Yields a list that gets a clone of the layer's output at each forward pass; of several, the first tensor.
 
     Cloned, because a following in-place ReLU would overwrite it; the clone stays in the graph.
     """
     outputs: list[Tensor] = []
 
     def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-        if not isinstance(output, Tensor):
+        found = main_tensor(output)
+        if found is None:
             raise ModelError(
                 f"The map layer returned {type(output).__name__}, a tensor was expected; "
                 "choose a layer that returns its map alone."
             )
-        outputs.append(output.clone())
+        outputs.append(found.clone())
 
     handle = layer.register_forward_hook(hook)
     try:
@@ -110,16 +111,58 @@ def record(layer: nn.Module) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def replace(layer: nn.Module, value: Tensor) -> Iterator[None]:
-    """Makes the layer return `value`, whatever it computes."""
+    """Makes the layer return `value`, whatever it computes, in place of its first tensor."""
 
-    def hook(_module: nn.Module, _inputs: object, _output: object) -> Tensor:
-        return value
+    def hook(_module: nn.Module, _inputs: object, output: object) -> object:
+        return with_main_tensor(output, value)
 
     handle = layer.register_forward_hook(hook)
     try:
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def cut(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """Yields a list that gets the layer's output at each forward pass as a leaf, on which what follows depends.
+
+    So gradients with respect to a map cost one forward pass, and nothing before the layer is traced.
+    """
+    leaves: list[Tensor] = []
+
+    def hook(_module: nn.Module, _inputs: object, output: object) -> object:
+        found = main_tensor(output)
+        if found is None:
+            raise ModelError(f"The map layer returned {type(output).__name__}, a tensor was expected.")
+        leaf = found.detach().clone().requires_grad_()
+        leaves.append(leaf)
+        return with_main_tensor(output, leaf.clone())  # a clone, since layers that follow may work in place
+
+    handle = layer.register_forward_hook(hook)
+    try:
+        yield leaves
+    finally:
+        handle.remove()
+
+
+def with_main_tensor(output: object, value: Tensor) -> object:
+    """Returns a layer's output with another first tensor."""
+    if isinstance(output, tuple):
+        return (value, *output[1:])
+    if isinstance(output, dict):  # transformers' outputs are ordered dictionaries
+        first = next(name for name, part in output.items() if isinstance(part, Tensor))
+        return type(output)(**{**output, first: value})
+    return value
+
+
+def main_tensor(output: object) -> Tensor | None:
+    """Returns a layer's output, or the first tensor of a tuple or of a dictionary; `None` where there is none."""
+    if isinstance(output, tuple):
+        output = output[0] if output else None
+    elif isinstance(output, dict):
+        output = next((part for part in output.values() if isinstance(part, Tensor)), None)
+    return output if isinstance(output, Tensor) else None
 
 
 def find_layer(module: nn.Module, name: str) -> nn.Module:

@@ -3,7 +3,7 @@
 A tap is a layer whose output is a map. Which layers, is found by a dry run on noise, or named by the user.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..types import Logits, Map, Samples
-from . import surgery
+from . import layouts, surgery
 from .base import Classifier
 
 N_TAPS = 4
@@ -63,7 +63,7 @@ def find_taps(classifier: Classifier, layers: Sequence[str] | None = None, n_tap
     """Returns the taps of a classifier, deep to shallow, that is from coarse maps to fine ones.
 
     Found on their own, they are the map layer and, of each finer resolution below that of the features, the last layer
-    before it that has it.
+    before it that has it; of a transformer, the map layer and blocks before it, evenly spaced.
 
     Parameters
     ----------
@@ -79,12 +79,18 @@ def find_taps(classifier: Classifier, layers: Sequence[str] | None = None, n_tap
     """
     if layers is not None:
         return _ordered([_named(classifier, layer) for layer in layers])
-    found = [tap for tap in _probed(classifier, _layers_before_the_map(classifier)) if tap.n_cells >= MIN_CELLS]
+    layers = layers_before_the_map(classifier)
+    if classifier.blocks:
+        layers = [layer for layer in layers if layer in classifier.blocks or layer == classifier.map_layer]
+        layers = _evenly(layers, n_taps)
+    found = [tap for tap in _probed(classifier, layers) if tap.n_cells >= MIN_CELLS]
     if not found:
         raise ModelError(
             f"No layer of {classifier.name} has a map of more than one cell, so a decoder cannot place evidence; "
             "use longer clips, or name layers with taps=."
         )
+    if classifier.blocks:
+        return _ordered(found[::-1])
     deepest = found[-1]
     finer = {(tap.n_freq, tap.n_frames): tap for tap in found if tap.n_cells > deepest.n_cells}  # the last of each size
     limit = _feature_cells(classifier)
@@ -119,8 +125,7 @@ def _map_of(classifier: Classifier, layer: str, outputs: list[Tensor]) -> Map:
 
 
 def _is_map(classifier: Classifier, output: Tensor) -> bool:
-    n_axes = 3 if classifier.map_axes == "T" else 4
-    return output.ndim == n_axes and output.is_floating_point() and output.numel() > 0
+    return layouts.fits(output, classifier.map_axes)
 
 
 def _named(classifier: Classifier, layer: str) -> Tap:
@@ -133,7 +138,7 @@ def _tap(layer: str, maps: Map) -> Tap:
     return Tap(layer, *maps.shape[1:])
 
 
-def _layers_before_the_map(classifier: Classifier) -> list[str]:
+def layers_before_the_map(classifier: Classifier) -> list[str]:
     """Returns the layers that finish before the map layer does, and that layer, in the order in which they finish."""
     finished: list[str] = []
     handles = [
@@ -151,7 +156,18 @@ def _layers_before_the_map(classifier: Classifier) -> list[str]:
 
 
 def _probed(classifier: Classifier, layers: Sequence[str]) -> list[Tap]:
-    """Returns those of some layers that give one map each."""
+    """Returns those of some layers that give one map each.
+
+    Inside, networks turn axes around and cut maps into windows. So what counts as a map has the same channels and rows
+    for a longer clip, and more frames; where all clips are padded to one length, this cannot be seen.
+    """
+    taps = _single_maps(classifier, layers, classifier._dummy_features)
+    longer = _longer(classifier, layers)
+    return [tap for tap in taps.values() if tap.layer == classifier.map_layer or longer is None or _grows(tap, longer)]
+
+
+def _single_maps(classifier: Classifier, layers: Sequence[str], features: Tensor) -> dict[str, Tap]:
+    """Returns, by name, the layers whose one output in a pass over features has as many axes as a map."""
     outputs: dict[str, list[object]] = {layer: [] for layer in layers}
     parts: dict[str, nn.Module] = dict(classifier.module.named_modules())
     handles = [
@@ -160,18 +176,43 @@ def _probed(classifier: Classifier, layers: Sequence[str]) -> list[Tap]:
     ]
     try:
         with surgery.traceable(), classifier._at_rest():
-            classifier._run(classifier._dummy_features)
+            classifier._run(features)
     finally:
         for handle in handles:
             handle.remove()
-    single = {layer: found[0] for layer, found in outputs.items() if len(found) == 1}
-    maps = {layer: one for layer, one in single.items() if isinstance(one, Tensor) and _is_map(classifier, one)}
-    return [_tap(layer, classifier._canonical([output])) for layer, output in maps.items()]
+    single = {layer: surgery.main_tensor(found[0]) for layer, found in outputs.items() if len(found) == 1}
+    maps = {layer: one for layer, one in single.items() if one is not None and _is_map(classifier, one)}
+    return {layer: _tap(layer, classifier._canonical([output])) for layer, output in maps.items()}
+
+
+def _longer(classifier: Classifier, layers: Sequence[str]) -> dict[str, Tap] | None:
+    """Returns the maps of a clip twice as long as usual, or `None` where the network sees one length only."""
+    n_samples = 2 * round(classifier.probe_s * classifier.sample_rate)
+    try:
+        features = classifier.at(classifier._noise(n_samples), "features").detach()
+        if features.shape[2] == classifier._dummy_features.shape[2]:
+            return None
+        return _single_maps(classifier, layers, features)
+    except ModelError:
+        return None
+
+
+def _grows(tap: Tap, longer: Mapping[str, Tap]) -> bool:
+    other = longer.get(tap.layer)
+    same = other is not None and (other.n_channels, other.n_freq) == (tap.n_channels, tap.n_freq)
+    return same and other is not None and other.n_frames > tap.n_frames
+
+
+def _evenly(layers: list[str], n: int) -> list[str]:
+    """Returns at most `n` layers, evenly spaced, the last among them."""
+    if len(layers) <= n:
+        return layers
+    return [layers[len(layers) - 1 - i * len(layers) // n] for i in range(n)][::-1]
 
 
 def _feature_cells(classifier: Classifier) -> int:
     rows, columns = classifier._dummy_features.shape[1:]
-    return columns if classifier.map_axes == "T" else rows * columns
+    return rows * columns if layouts.has_rows(classifier.map_axes) else columns
 
 
 def _ordered(taps: Sequence[Tap]) -> tuple[Tap, ...]:

@@ -2,8 +2,8 @@
 
 A convolution or pool of kernel k, dilation d, stride s and padding p moves the center of cell 0 by
 `((k - 1) d / 2 - p) jump` and multiplies the step between cells, `jump`, by s. Layers are told apart by the shape of
-their output: where two ways to one shape disagree, or cells are moved by a step that is not followed, there is no
-answer, and the place of cells has to be probed.
+their output: where two ways to one shape disagree (by more than half a cell), or cells are moved by a step that is not
+followed, there is no answer, and the place of cells has to be probed.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 Line = tuple[float, float]  # start and jump: cell i is centered at start + i * jump
+Place = tuple[tuple[int, Line], ...]  # of each axis of a tensor, the axis of the features and the line on it
 Move = tuple[float, float]  # shift of the center in cells, stride
 Size = tuple[int, int]
 
@@ -30,7 +31,7 @@ class Walk(TorchDispatchMode):
     def __init__(self, shape: Size) -> None:
         super().__init__()
         rows, columns = (0, (0.0, 1.0)), (1, (0.0, 1.0))
-        self._places: dict[Size, tuple[tuple[int, Line], ...] | None] = {
+        self._places: dict[Size, Place | None] = {
             (1, shape[1]): (rows, columns),
             (shape[1], shape[0]): (columns, rows),
             shape: (rows, columns),
@@ -63,8 +64,19 @@ class Walk(TorchDispatchMode):
                 for (axis, (start, jump)), (shift, stride) in zip(before, moves, strict=True)
             )
         self._reached.add(_size(target))
-        if self._places.setdefault(_size(target), after) != after:
+        if not _agree(self._places.setdefault(_size(target), after), after):
             self._places[_size(target)] = None
+
+
+def _agree(first: Place | None, second: Place | None) -> bool:
+    """Says whether two ways lead to one place: by the same steps, and to within half a step.
+
+    A convolution of even width beside a shortcut (positions of tokens) moves cells by half of one; the first counts.
+    """
+    if first is None or second is None:
+        return first is second
+    pairs = zip(first, second, strict=True)
+    return all(a == b and j == k and abs(s - t) <= j / 2 for (a, (s, j)), (b, (t, k)) in pairs)
 
 
 def _size(tensor: Tensor) -> Size:

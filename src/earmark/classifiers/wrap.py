@@ -7,9 +7,10 @@ from torch import nn
 
 from ..errors import ModelError
 from ..types import Task
-from .base import Classifier, FeatureAxes, MapAxes
+from .base import Classifier
 from .front_ends import FrontEnd
 from .heads import HeadFunction
+from .layouts import FeatureAxes, MapAxes, check_axes
 from .promises import check_module
 
 
@@ -46,11 +47,13 @@ def wrap(
     threshold
         Probability from which a label of a multi-label classifier counts as present.
     map_axes
-        Order of the map's axes behind batch and channel: `FT`, `TF`, or `T` for a map without frequency.
+        Order of the map's axes behind batch and channel: `FT`, `TF`, or `T` for a map without frequency; with channels
+        last `FTC`, `TFC`, `TC`; a `TokenGrid` for the tokens of a transformer.
     feature_axes
-        What the module takes behind the batch axis: `FT`, `TF`, or with a channel axis of one `CFT`, `CTF`.
+        What the module takes behind the batch axis: `FT`, `TF`, or with a channel axis of one `CFT`, `CTF`; `S` and
+        `CS` for samples.
     options
-        `probe_s`, the seconds of noise for probing (5), and `card`.
+        `probe_s`, the seconds of noise for probing (5), `card`, and `blocks`, the names of layers of an encoder.
 
     Raises
     ------
@@ -60,13 +63,9 @@ def wrap(
     """
     check_module(module)
     labels = checked_labels(labels)
-    for option, value, kind in (
-        ("task", task, Task),
-        ("map_axes", map_axes, MapAxes),
-        ("feature_axes", feature_axes, FeatureAxes),
-    ):
-        if value not in get_args(kind):
-            raise ModelError(f"{option} is one of {', '.join(get_args(kind))}, got {value!r}; choose one of these.")
+    if task not in get_args(Task):
+        raise ModelError(f"task is one of {', '.join(get_args(Task))}, got {task!r}; choose one of these.")
+    check_axes(map_axes, feature_axes)
     check_threshold(threshold)
     if not isinstance(front_end, FrontEnd):
         raise ModelError(

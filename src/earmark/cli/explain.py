@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..types import Clip
 
 MAX_SECONDS = 30.0
+UNFITTED = "integrated-gradients"  # what explains a classifier for which nothing was fitted
 
 
 @command
@@ -61,7 +62,8 @@ def explain(
 ) -> dict[str, Any]:
     """Explain what a classifier heard in each clip: a page, sounds, tables and exact values.
 
-    Without `--explainer`, by prototypes; where an L-MAC is embedded for the classifier, with its mask beside them.
+    Without `--explainer`, by prototypes where they are embedded for the classifier (beside them the mask of an L-MAC),
+    else by integrated gradients.
     Clips whose explanation is there already, of the same sound and with the same settings, are not explained again.
     """
     from ..store.filling import only_one
@@ -153,7 +155,12 @@ def _job(
     from ..run.known import bank_state, settings_key
 
     model = load_classifier(classifier, device=asked["device"])
-    chosen = explainer or embedded_folder("apex", model) or "apex"
+    chosen = explainer or embedded_folder("apex", model) or UNFITTED
+    if chosen == UNFITTED and explainer is None:
+        say(
+            f"Nothing is embedded for {model.name}, so it is explained by {UNFITTED}; prototypes: "
+            f"`earmark fit apex --classifier {classifier} --data FOLDER --out apex`, then --explainer apex."
+        )
     fitted = explainer_folder(chosen, model)
     seeded = {} if fitted or asked["seed"] is None else {"seed": asked["seed"]}
     told = {"bank_audio": bank_audio} if fitted and kind_of(fitted) == "apex" else seeded

@@ -8,17 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
-from captum.attr import LayerGradCam
 from jaxtyping import Float
 from torch import Tensor
 
 from ..classifiers.base import Classifier
-from ..classifiers.surgery import find_layer
 from ..types import Map, Stage, Target
 from .config import CamConfig
-from .gradient import leaf
 from .reference import Found, Reference, tracing
-from .scorer import Scorer, rows_of
 from .stages import Entry, no_gradient, probe, scored
 
 CamValues = Float[Tensor, "batch freq frame"]
@@ -87,19 +83,20 @@ class GradCamPlusPlus(_Cam):
 
     @property
     def passes(self) -> tuple[int, int]:
-        """A forward pass for the map, one more for a head that was not given, and a backward pass through the head."""
-        return 1 if self.classifier.has_own_head else 2, 1
+        """One forward and one backward pass."""
+        return 1, 1
 
     def cam(self, entry: Entry, targets: Sequence[Target]) -> CamValues:
         """Returns the weighted sum of channels before the ReLU."""
-        with torch.no_grad():
-            maps = leaf(self.classifier.tap(entry.samples).map)
-        maps.requires_grad_()
-        scores = scored(self.classifier.logits(maps.clone(), at="map"), targets, self.classifier)
-        (gradients,) = torch.autograd.grad(scores.sum(), maps)
-        maps = maps.detach()
+        maps, gradients = at_the_map(entry, targets)
         weights = plus_plus_weights(maps, gradients)
         return (weights[:, :, None, None] * maps).sum(1)
+
+
+def at_the_map(entry: Entry, targets: Sequence[Target]) -> tuple[Map, Map]:
+    """Returns the map of each clip, and the gradient of its score there: one forward pass, one backward to the map."""
+    with entry.classifier.cut(entry.samples) as cut:
+        return cut.map, cut.gradient(scored(cut.logits, targets, entry.classifier))
 
 
 def plus_plus_weights(maps: Map, gradients: Map) -> Float[Tensor, "batch channel"]:
@@ -112,19 +109,8 @@ def plus_plus_weights(maps: Map, gradients: Map) -> Float[Tensor, "batch channel
 
 def grad_cam(entry: Entry, targets: Sequence[Target]) -> CamValues:
     """Returns the signed Grad-CAM at the classifier's map: one forward and one backward pass."""
-    classifier = entry.classifier
-    engine = LayerGradCam(Scorer(entry, targets), find_layer(classifier.module, classifier.map_layer))
-    raw = engine.attribute(
-        leaf(entry.x),
-        target=None,
-        additional_forward_args=rows_of(entry),
-        attribute_to_layer_input=False,
-        relu_attributions=False,
-        attr_dim_summation=True,
-    )
-    if classifier.map_axes == "T":
-        return raw.detach()  # the one summed channel stands where the frequency axis would
-    return raw.detach()[:, 0].transpose(1, 2) if classifier.map_axes == "TF" else raw.detach()[:, 0]
+    maps, gradients = at_the_map(entry, targets)
+    return (gradients.mean((2, 3), keepdim=True) * maps).sum(1)
 
 
 def on_stft(cam: CamValues, entry: Entry) -> Float[Tensor, "batch bin time"]:

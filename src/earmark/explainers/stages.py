@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..classifiers.base import Classifier, Grid
-from ..classifiers.front_ends import LogMel
+from ..classifiers.front_ends import FrontEnd, Raw
 from ..classifiers.geometry import Axis, Geometry
 from ..types import Logits, Samples, Target
 from .config import InputStage
@@ -140,11 +140,14 @@ def frames_of(values: Samples, grid: Grid) -> Float[Tensor, "batch freq frame"]:
 def bins_of(values: Values, classifier: Classifier, n_samples: int) -> Float[Tensor, "batch freq frame"]:
     """Returns values of features on the STFT grid.
 
-    For log-mel features each band's value is shared among its bins by the weights of its filter, so that sums are
-    kept; for others, values are read off at bin centers, bilinearly and with the true geometry, zero beyond the rows.
+    Where rows have filters and columns are frames of the STFT, each band's value is shared among its bins by the
+    weights of its filter, so that sums are kept, as those of samples are over frames; for others, values are read off
+    at bin centers, bilinearly and with the true geometry, zero beyond the rows.
     """
     grid, front_end = classifier.grid(n_samples), classifier.front_end
-    if isinstance(front_end, LogMel):
+    if isinstance(front_end, Raw):
+        return frames_of(values[:, 0], grid)
+    if front_end.bin_weights() is not None and front_end.column_s() == (0.0, grid.stft.hop_length / grid.sample_rate):
         bins = _sharing(front_end).to(values) @ values
         return torch.nn.functional.pad(bins, (0, grid.shape[1] - bins.shape[2]))
     edges = tuple(front_end.row_edges_hz().tolist())
@@ -158,15 +161,17 @@ def feature_plane(classifier: Classifier, shape: Sequence[int], n_samples: int) 
     rows, columns = (Axis(n, n, 0.0, 1.0, 0.5) for n in shape)
     front_end, duration_s = classifier.front_end, n_samples / classifier.sample_rate
     edges = tuple(front_end.row_edges_hz().tolist())
-    return Geometry(rows, columns, edges, front_end.column_s(), duration_s)
+    return Geometry(rows, columns, edges, front_end.column_s(), duration_s, front_end.rows_are_hz)
 
 
-def _sharing(front_end: LogMel) -> Float[Tensor, "freq mel"]:
+def _sharing(front_end: FrontEnd) -> Float[Tensor, "freq mel"]:
     """Returns how a band's value is shared among bins; each column sums to 1.
 
     A filter too narrow to hold a bin gives all to the bin nearest to its center.
     """
-    filters = front_end.filters.double()
+    filters = front_end.bin_weights()
+    assert filters is not None
+    filters = filters.double()
     edges = front_end.row_edges_hz().to(filters)
     step = front_end.sample_rate / front_end.stft.n_fft
     nearest = ((edges[1:] + edges[:-1]) / 2 / step).round().long().clamp(max=filters.shape[1] - 1)

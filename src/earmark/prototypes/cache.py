@@ -267,10 +267,11 @@ class FeatureCache:
             yield item, ClipFeatures.of(one, self.kind), (one.mean((1, 2)), one.shape[1], one.shape[2])
 
     def _forward(self, batch: list[_Decoded]) -> Map:
-        """Returns the lifted maps of clips of equal length, on the CPU."""
+        """Returns the lifted maps of clips of equal length, on the CPU, without frames of padding."""
+        samples = torch.cat([item.samples for item in batch])
         with torch.no_grad():
-            maps = self.classifier.tap(torch.cat([item.samples for item in batch])).map
-            lifted = self.classifier.head.lift(maps).cpu()
+            maps = self.classifier.tap(samples).map
+            lifted = self.classifier.inside(self.classifier.head.lift(maps), samples.shape[-1]).cpu()
         self.n_backbone_passes += len(batch)
         return lifted if lifted.dtype == torch.float64 else lifted.float()
 

@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..audio.stft import Stft
-from ..classifiers.base import Classifier, FeatureAxes, MapAxes
+from ..classifiers.base import Classifier
 from ..classifiers.front_ends import FrontEnd
+from ..classifiers.layouts import FeatureAxes, MapAxes
 from ..classifiers.wrap import wrap
 from ..types import ComplexStft, Samples, Task
 

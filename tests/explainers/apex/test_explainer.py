@@ -10,6 +10,7 @@ from earmark.classifiers.front_ends import FrontEnd
 from earmark.classifiers.wrap import wrap
 from earmark.errors import InputError, MismatchError, ModelError, TargetError
 from earmark.explainers.apex.config import ApexConfig
+from earmark.explainers.apex.contributions import ablation
 from earmark.explainers.apex.explainer import Apex, FoldedHead, view_regions
 from earmark.explainers.load import load_explainer
 from earmark.prototypes.bank import BankRules, PrototypeBank, basis_hash
@@ -59,6 +60,17 @@ class Pooled(nn.Module):
 
     def forward(self, maps):
         return self.layers(maps.mean((2, 3)))
+
+
+class Statistics(nn.Module):
+    """Mean and standard deviation over cells, then a linear layer."""
+
+    def __init__(self, linear):
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, maps):
+        return self.linear(torch.cat([maps.mean((2, 3)), maps.flatten(2).std(2)], 1))
 
 
 def linear(weight, bias):
@@ -165,13 +177,16 @@ def heads():
             "T1 stacked": (Pooled(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)), "T1"),
             "T1 cell weights": (nn.Sequential(nn.Flatten(), nn.Linear(6 * 4 * 5, 3)), "T1"),
             "T2": (Pooled(nn.LayerNorm(6), nn.Linear(6, 3)), "T2"),
-            "T0": (Pooled(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), "T0"),
+            "T3": (Pooled(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), "T3"),
+            "T3 maximum": (nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(6, 3)), "T3"),
+            "T4": (Pooled(nn.Linear(6, 8), nn.SiLU(), nn.LayerNorm(8), nn.Linear(8, 3)), "T4"),
+            "T0": (Statistics(nn.Linear(12, 3)), "T0"),
         }
 
 
 @pytest.mark.parametrize("name", heads())
 @pytest.mark.parametrize("norm", [1.0, 6.0])
-def test_contributions_add_up_for_every_linear_head_and_are_ablations_for_others(name, norm):
+def test_contributions_add_up_for_every_exact_head_and_are_ablations_for_others(name, norm):
     head, tier = heads()[name]
     classifier = classifier_of(head.eval(), 6, 4, 5, 3)
     apex = random_apex(classifier, 6, norm)
@@ -195,8 +210,9 @@ def test_removing_a_channel_costs_exactly_its_contribution_where_the_head_is_lin
     apex = random_apex(classifier, 6, 2.0)
     clip = noise(6 * 4 * 5)
     evidence = apex.explain(clip, "label 1").evidence
-    ablation = apex._ablation(classifier.at(clip, "map"), evidence_target(apex, clip, "label 1"), apex._basis)
-    torch.testing.assert_close(ablation, evidence.contributions, rtol=0, atol=1e-10)
+    maps, target = classifier.at(clip, "map"), evidence_target(apex, clip, "label 1")
+    removed = ablation(classifier, maps, target, (apex.U, apex.U_inv))
+    torch.testing.assert_close(removed, evidence.contributions, rtol=0, atol=1e-10)
 
 
 def evidence_target(apex, clip, label):
@@ -216,7 +232,7 @@ def test_no_output_changes(name, norm):
     torch.testing.assert_close(apex.folded_logits(samples), own, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["T0", "T1 cell weights"])
+@pytest.mark.parametrize("name", ["T0", "T1 cell weights", "T3", "T3 maximum", "T4"])
 def test_a_head_that_cannot_be_folded_is_refused(name):
     classifier = classifier_of(heads()[name][0].eval(), 6, 4, 5, 3)
     with pytest.raises(ModelError, match="tapped instead"):
@@ -344,6 +360,80 @@ def test_the_cost_of_ablations_counts():
     assert sum(passes) == said == 8  # the clip, the head on the whole map, the head without each of six channels
 
 
+@pytest.mark.parametrize("name", ["T3", "T3 maximum", "T4"])
+def test_held_gates_cost_no_more_passes_of_the_model(name):
+    """The head is recorded once for a length of clips; then one forward pass tells every label, and one contrast."""
+    classifier = classifier_of(heads()[name][0].eval(), 6, 4, 5, 3, task="multilabel", threshold=0.01)
+    apex, clip = random_apex(classifier, 6, 1.0), noise(6 * 4 * 5)
+    apex.explain(clip)
+    passes = []
+    handle = classifier.module.register_forward_hook(lambda *_: passes.append(1))
+    explanations = apex.explain_all(noise(6 * 4 * 5, seed=2))
+    assert len(passes) == 1 and len(explanations) == 3
+    apex.explain(clip, "label 1", against="label 0")
+    handle.remove()
+    assert len(passes) == 2
+    provenance = explanations[0].provenance
+    assert (provenance.forward_passes, provenance.backward_passes) == (1, 0)
+    assert all(e.evidence.exact and e.evidence.mode == "signed" for e in explanations)
+
+
+@pytest.mark.parametrize("name", ["T3", "T3 maximum", "T4"])
+def test_held_weights_give_maps_contrasts_and_the_paper_mode(name):
+    classifier = classifier_of(heads()[name][0].eval(), 6, 4, 5, 3)
+    apex, clip = random_apex(classifier, 6, 2.0).using(top=6), noise(6 * 4 * 5)
+    explanation = apex.explain(clip, "label 1")
+    evidence = explanation.evidence
+    # maps of all channels average to the score; they are kept in float32
+    assert float(evidence.maps.sum(0).mean()) == pytest.approx(evidence.score, abs=1e-5)
+    maps = classifier.at(clip, "map")
+    J, offset = classifier.head.linearize(maps, 1)
+    Zhat = torch.einsum("kd,dft->kft", apex.U, maps[0])
+    folded = torch.einsum("dk,dft->kft", apex.U_inv, J[0])
+    torch.testing.assert_close(evidence.contributions, (folded * Zhat).sum((1, 2)), **EXACT)
+    assert evidence.offset == float(offset[0])
+    contrast = apex.explain(clip, "label 1", against="label 0").evidence
+    other = apex.explain(clip, "label 0").evidence
+    assert contrast.mode == "contrastive" and contrast.exact
+    torch.testing.assert_close(contrast.contributions, evidence.contributions - other.contributions, **EXACT)
+    paper = apex.using(mode="paper").explain(clip, "label 1").evidence
+    torch.testing.assert_close(paper.contributions, (folded * Zhat.clamp_min(0)).sum((1, 2)), **EXACT)
+    assert not paper.exact
+
+
+def test_a_float32_head_is_exact_to_float32():
+    net = Net(6, heads()["T4"][0].eval()).float()
+    classifier = wrap(net, Samples(24, 5), ["a", "b", "c"], map_layer="map", probe_s=0.12)
+    evidence = random_apex(classifier, 6, 2.0).explain(noise(6 * 4 * 5)).evidence
+    assert classifier.head.tier == "T4" and evidence.exact and 0 < evidence.residual < 1e-5
+
+
+class Beside(nn.Module):
+    """A rectifier and a linear layer behind the map, and a path that passes the map by."""
+
+    def __init__(self, bent):
+        super().__init__()
+        self.map = nn.Unflatten(1, (6, -1))
+        self.head = heads()["T3" if bent else "T1 pooled"][0]
+
+    def forward(self, features):
+        return self.head(self.map(features)) + features.abs().mean((1, 2))[:, None] * features.new_tensor([1.0, -1, 2])
+
+
+@pytest.mark.parametrize("bent", [False, True])
+def test_what_passes_the_map_by_is_part_of_the_offset(bent):
+    net = Beside(bent).double().eval()
+    classifier = wrap(net, Samples(24, 5), ["a", "b", "c"], map_layer="map", probe_s=0.12)
+    apex, clip = random_apex(classifier, 6, 2.0), noise(6 * 4 * 5)
+    evidence = apex.explain(clip, "c").evidence
+    assert evidence.exact and evidence.residual < 1e-10
+    passes = []
+    handle = classifier.module.register_forward_hook(lambda *_: passes.append(1))
+    said = apex.explain(noise(6 * 4 * 5, seed=2)).provenance.forward_passes
+    handle.remove()
+    assert len(passes) == said == 2  # the clip, and its head recorded
+
+
 def test_a_batch_refuses_what_a_single_clip_refuses(example):
     batch = example.classifier.prepare(EXAMPLE)
     for wrong in (Target(0, "label 0", "prob"), Target(7, "no such"), Target(0, "label 0", "contrast")):
@@ -389,7 +479,7 @@ def test_a_maximum_over_cells_cannot_be_folded():
             return self.linear(maps.amax((2, 3)))
 
     classifier = classifier_of(Max(), 6, 4, 5, 2)
-    assert classifier.head.tier == "T0"
+    assert classifier.head.tier == "T3"
     with pytest.raises(ModelError, match="tapped instead"):
         FoldedHead(random_apex(classifier, 6, 1.0))
 
@@ -403,4 +493,7 @@ def test_a_head_that_sums_over_cells_is_not_taken_for_a_mean():
         def forward(self, maps):
             return self.linear(maps.sum((2, 3)))
 
-    assert classifier_of(Sum()).head.tier == "T0"
+    classifier = classifier_of(Sum())
+    assert classifier.head.tier == "T3" and not classifier.head.is_linear  # linear, but for each length anew
+    evidence = random_apex(classifier, 2, 1.0).explain(EXAMPLE, "label 0").evidence
+    assert evidence.exact and evidence.offset == 0

@@ -143,7 +143,7 @@ def test_clips_of_several_lengths_and_float32(tmp_path):
 
 
 class MaxHead(nn.Module):
-    """Has a head that cannot be folded (tier T0)."""
+    """Has a head that cannot be folded (tier T3)."""
 
     def __init__(self):
         super().__init__()
@@ -175,7 +175,7 @@ def wrapped(module, **options):
 
 def test_a_head_that_cannot_be_folded_is_fitted_too(clips):
     apex = fit_apex(wrapped(MaxHead()), clips, **SHORT)
-    assert apex.classifier.head.tier == "T0" and apex.diagnostics["folded"] is None
+    assert apex.classifier.head.tier == "T3" and apex.diagnostics["folded"] is None
 
 
 def test_a_map_with_one_row_has_the_time_view_only(clips):

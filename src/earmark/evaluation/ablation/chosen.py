@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from ...classifiers.base import Tapped
 from ...explainers.apex.explainer import Apex, _Basis
@@ -49,13 +47,12 @@ def with_view(apex: Apex, view: View) -> Apex:
     return other
 
 
-def chosen(apex: Apex, tapped: Tapped, clip: int, target: Target) -> Chosen:
-    """Returns what APEX says of a label of one clip of a pass."""
-    raw = tapped.map[clip : clip + 1]
-    maps = apex.classifier.head.lift(raw)[0]
-    order, picks = _ranked(apex, apex._basis, raw, maps, target)
+def chosen(apex: Apex, tapped: Tapped, clip: int, target: Target, n_samples: int | None = None) -> Chosen:
+    """Returns what APEX says of a label of one clip of a pass; with its length, no place in padding is chosen."""
+    one = Tapped(tapped.map[clip : clip + 1], tapped.logits[clip : clip + 1], tapped.context.of(clip))
+    order, picks = _ranked(apex, apex._basis, one, target, n_samples)
     own = _Basis(apex._identity, apex._identity, apex.bank)  # contributions and places do not read the bank
-    first, identity = _ranked(apex, own, raw, maps, target)
+    first, identity = _ranked(apex, own, one, target, n_samples)
     view = apex.config.view
     top = _known(picks, order, view)
     others = [pick for channel, pick in picks.items() if channel != top.channel and pick is not None]
@@ -74,11 +71,13 @@ def _known(picks: dict[int, Pick | None], order: Sequence[int], view: View) -> P
 
 
 def _ranked(
-    apex: Apex, basis: _Basis, raw: Tensor, maps: Float[Tensor, "channel freq frame"], target: Target
+    apex: Apex, basis: _Basis, one: Tapped, target: Target, n_samples: int | None
 ) -> tuple[list[int], dict[int, Pick | None]]:
     """Returns channels by contribution, highest first, and where each is strongest."""
-    contributions, _, _ = apex._contributions(raw, maps, target, basis)
+    maps = apex.classifier.head.lift(one.map)[0]
+    contributions, _, _ = apex._contributions(one.map, maps, target, basis, one.context)
     order = contributions.argsort(descending=True, stable=True).tolist()
+    maps = maps if n_samples is None else apex.classifier.inside(maps, n_samples)
     own = (basis.U.to(maps) @ maps.flatten(1)).unflatten(1, maps.shape[1:])
     every = torch.arange(len(own), device=maps.device)
     found = apex._find(maps, own, every, own.mean((1, 2)), basis)

@@ -125,7 +125,7 @@ def _of_row(
 ) -> Iterator[Row]:
     target = tap.batch.targets()[row]
     assert target is not None
-    said = chosen(apex, tap.tapped, int(tap.clip[row]), target)
+    said = chosen(apex, tap.tapped, int(tap.clip[row]), target, tap.batch.samples.shape[-1])
     scene = Scene(tap.ground, tap.batch.power[row], apex.config.view)
     masked = list(conditions(scene, said, config, f"{about['clip']}/{target.label}"))
     known = _places(scene, masked, said.top.place)

@@ -118,7 +118,7 @@ def asked_of(
             raise ModelError(f"An APEX of {classifier.name} is needed, got one of {one.classifier.name}.")
         apexes.append(one)
     for view in views:
-        check_view(view, 1 if classifier.map_axes == "T" else 2)
+        check_view(view, 2 if classifier.has_frequency else 1)
     by_view = {one.config.view: one for one in reversed(apexes)}
     chosen = {view: by_view.get(view, apexes[0]) for view in views}  # type: ignore[call-overload]
     return {view: (with_view(one, view), one.config.view) for view, one in chosen.items()}  # type: ignore[arg-type]

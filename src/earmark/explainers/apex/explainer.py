@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...audio.waveform import Waveform
-from ...classifiers.base import Classifier
+from ...classifiers.base import Classifier, Context, Tapped
 from ...classifiers.geometry import Geometry
 from ...errors import InputError, ModelError
 from ...explanation import ChannelEvidence, PrototypeEvidence
@@ -23,6 +23,7 @@ from ..base import Explainer, Pass
 from ..fitted_config import options_of
 from . import views
 from .config import ApexConfig
+from .contributions import ablation, has_fixed_weights, head_sees_more, weights_of
 
 Mode = Literal["signed", "paper"]
 BasisName = Literal["apex", "identity"]
@@ -30,8 +31,6 @@ Vector = Float[Tensor, " channel"]
 
 #: How far contributions may be from the score to be called exact, relative to a score above 1: float32, float64.
 COMPLETE = (1e-4, 1e-10)
-
-ABLATION_BATCH = 32  # channels removed in one run of the head
 
 
 @dataclass(frozen=True)
@@ -79,11 +78,12 @@ class _Basis:
     bank: PrototypeBank
 
 
-class Apex(Explainer[Map]):
+class Apex(Explainer[Tapped]):
     """Prototype explanations of a frozen classifier (Kawa et al., 2026, arXiv 2605.10153).
 
     The classifier is tapped, never changed: its logits are its own, bit for bit. Costs one forward pass and no
-    backward pass for any number of labels.
+    backward pass for any number of labels; heads of tier T3 and T4 also two runs of the head, and for each label one
+    backward pass through the head.
 
     Parameters
     ----------
@@ -167,23 +167,24 @@ class Apex(Explainer[Map]):
 
     # -- the template ---------------------------------------------------------------------------------------------
 
-    def _forward(self, samples: Samples) -> Pass[Map]:
+    def _forward(self, samples: Samples) -> Pass[Tapped]:
         with torch.no_grad():
             tapped = self.classifier.tap(samples)
-        return Pass(tapped.logits, tapped.map)
+        return Pass(tapped.logits, tapped)
 
-    def _evidence(self, done: Pass[Map], index: int, target: Target, n_samples: int) -> PrototypeEvidence:
+    def _evidence(self, done: Pass[Tapped], index: int, target: Target, n_samples: int) -> PrototypeEvidence:
         basis, geometry = self._basis, self.classifier.geometry(n_samples)
-        raw = done.state[index : index + 1]
+        raw, context = done.state.map[index : index + 1], done.state.context.of(index)
         maps = self.classifier.head.lift(raw)[0]
         score = float(target.of(done.logits[index : index + 1], self.classifier.task)[0])
-        contributions, weight, offset = self._contributions(raw, maps, target, basis)
+        contributions, weight, offset = self._contributions(raw, maps, target, basis, context)
         chosen = contributions.argsort(descending=True, stable=True)[: self.options.top]
         own = (basis.U[chosen].to(maps) @ maps.flatten(1)).unflatten(1, maps.shape[1:])
         shown = own.double().cpu()
         if weight is not None:
             n_cells = shown[0].numel()
             shown = n_cells * weight[chosen] * shown + offset / len(basis.U)
+        maps, own = (self.classifier.inside(part, n_samples) for part in (maps, own))  # no place in padding is shown
         channels = self._channels(chosen, contributions, maps, own, basis, geometry)
         additive = weight is not None and self.options.mode == "signed"
         limit = COMPLETE[done.logits.dtype == torch.float64] * max(1.0, abs(score))
@@ -207,7 +208,7 @@ class Apex(Explainer[Map]):
 
     def _mode(self, target: Target) -> str:
         """Returns how contributions are scored, in a word."""
-        if not self.classifier.head.is_linear:
+        if not self.classifier.head.is_exact:
             return "ablation"
         return "contrastive" if target.score == "contrast" and self.options.mode == "signed" else self.options.mode
 
@@ -221,9 +222,17 @@ class Apex(Explainer[Map]):
         return self.config.seed
 
     def _cost(self) -> tuple[int, int]:
-        """Returns one forward pass; a head that is neither linear nor given runs the whole model for the ablations."""
-        if self.classifier.head.is_linear or self.classifier.has_own_head:
+        """Returns one forward pass, and no backward pass, since gradients of the head go through the head alone.
+
+        A head that was not given runs the whole model wherever the head is run: for the ablations of tier T0, and to
+        record a head whose gates are held, once for a length of clips (that is no part of the cost), or for each clip
+        where layers beside the map layer see the clip.
+        """
+        classifier = self.classifier
+        if classifier.has_own_head or has_fixed_weights(classifier):
             return 1, 0
+        if classifier.head.is_exact:
+            return (2 if head_sees_more(classifier) else 1), 0
         return 2 + len(self.U), 0
 
     # -- the mathematics ------------------------------------------------------------------------------------------
@@ -241,21 +250,22 @@ class Apex(Explainer[Map]):
         return _Basis(self._identity, self._identity, self.identity_bank)
 
     def _contributions(
-        self, raw: Map, maps: Float[Tensor, "channel freq frame"], target: Target, basis: _Basis
+        self,
+        raw: Map,
+        maps: Float[Tensor, "channel freq frame"],
+        target: Target,
+        basis: _Basis,
+        context: Context | None = None,
     ) -> tuple[Vector, Tensor | None, float]:
         """Returns contributions of all channels, the weight of each cell in the basis, and the offset.
 
-        For a head that is linear in its map, contribution k is the sum over cells of `What_k Zhat_k`, in float64;
-        else it is what the score loses when channel k is removed from the map (channel ablation).
+        For a head that is linear in its map, or that is so with its gates held as they are in this clip, contribution
+        k is the sum over cells of `What_k Zhat_k`, in float64; else it is what the score loses when channel k is
+        removed from the map (channel ablation).
         """
-        head = self.classifier.head
-        if not head.is_linear:
-            return self._ablation(raw, target, basis), None, 0.0
-        assert head.weight is not None and head.bias is not None
-        weight, offset = head.weight[target.index].double(), float(head.bias[target.index])
-        if target.against is not None:
-            weight = weight - head.weight[target.against].double()
-            offset -= float(head.bias[target.against])
+        if not self.classifier.head.is_exact:
+            return ablation(self.classifier, raw, target, (basis.U, basis.U_inv), context), None, 0.0
+        weight, offset = weights_of(self.classifier, raw, target, context)
         U, U_inv = basis.U.to(maps.device), basis.U_inv.to(maps.device)
         if weight.ndim == 1:  # one weight per channel, shared by all cells
             folded = (weight @ U_inv / maps[0].numel())[:, None, None]
@@ -266,19 +276,6 @@ class Apex(Explainer[Map]):
         if self.options.mode == "paper":
             activation = activation.clamp_min(0)
         return (folded * activation).sum((1, 2)).cpu(), folded.cpu(), offset
-
-    def _ablation(self, raw: Map, target: Target, basis: _Basis) -> Vector:
-        """Returns what the score loses when `U_inv[:, k] Zhat_k` is taken out of the map, for every k."""
-        U, U_inv = basis.U.to(raw), basis.U_inv.to(raw)
-        task, whole = self.classifier.task, None
-        losses = []
-        with torch.no_grad():
-            whole = target.of(self.classifier.logits(raw, at="map"), task)
-            for channels in torch.arange(len(U)).split(ABLATION_BATCH):
-                own = torch.einsum("kd,dft->kft", U[channels], raw[0])
-                without = raw - torch.einsum("dk,kft->kdft", U_inv[:, channels], own)
-                losses.append(whole - target.of(self.classifier.logits(without, at="map"), task))
-        return torch.cat(losses).double().cpu()
 
     def _channels(
         self,

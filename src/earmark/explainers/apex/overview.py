@@ -32,6 +32,8 @@ def apex_overview(apex: Apex, *, labels: tuple[str, ...] | None = None, top: int
 
 def not_additive(head: Head) -> str:
     """Returns why a head gives no shares of the logit."""
+    if head.is_exact and not head.is_linear:
+        return f"The weights of this head depend on the clip (tier {head.tier}), so classes have no shares; {_ORDER}."
     if not head.is_linear:
         return f"This head is not additive (tier {head.tier}), so there are no shares of the logit; {_ORDER}."
     return (

@@ -1,7 +1,7 @@
 """`fit_lmac`: train a decoder so that what its masks keep is decided as the whole clip was."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,7 @@ Targets = Int[Tensor, " batch"]
 AREAS = (0.02, 0.1, 0.4)  # at which an epoch is judged
 COLLAPSED = (0.005, 0.95)  # a mean mask above the second says nothing, nor one below the first that loses decisions:
 LOST = 0.5  # at an input fidelity below this; events of a few bins have small masks that keep them
+KEPT_BYTES = 1_000_000_000  # of what the frozen classifier says of held-out clips, which every epoch asks for again
 
 
 def fit_lmac(
@@ -132,6 +133,7 @@ class _Learner:
     masker: Masker
     data: fitted.Material
     guide: bool = False
+    _looks: dict[int, Look] = field(default_factory=dict)
 
     @property
     def classifier(self) -> Classifier:
@@ -165,7 +167,8 @@ class _Learner:
 
     def validate(self) -> dict[str, float]:
         """Returns what masks of some areas, and soft ones, keep of the held-out clips' decisions."""
-        rows = [self._judged(self._samples(part)) for part in _parts(self.data.held_out.samples, 16)]
+        parts = enumerate(_parts(self.data.held_out.samples, 16))
+        rows = [self._judged(i, self._samples(part)) for i, part in parts]
         values = {name: float(np.nanmean([v for row in rows for v in row[name]])) for name in rows[0]}
         if self.config.objective == "areas":
             return {"score": -float(np.mean([values[f"drop_{area:g}"] for area in AREAS])), **values}
@@ -225,6 +228,15 @@ class _Learner:
         decided = fitted.is_decided(look.logits, self.classifier)
         return lmac_loss(inside, outside, mask, target, self.classifier.task, weights, decided)
 
+    def _held_out_look(self, index: int, samples: Samples) -> Look:
+        """Returns what the classifier says of a part of the held-out clips, which no epoch changes: once if it fits."""
+        if index not in self._looks:
+            look = self.masker.look(samples)
+            if sum(map(bytes_of, [*self._looks.values(), look])) > KEPT_BYTES:
+                return look
+            self._looks[index] = look
+        return self._looks[index]
+
     def _reentered(self, samples: Samples, look: Look, mask: Gain) -> Logits:
         mask = mask.to(samples)
         if look.features is not None:
@@ -234,8 +246,8 @@ class _Learner:
         return masked_logits(self.classifier, samples, mask, c.reentry, mask_scale=c.mask_scale, whole=look.whole)
 
     @torch.no_grad()
-    def _judged(self, samples: Samples) -> dict[str, list[float]]:
-        look = self.masker.look(samples)
+    def _judged(self, index: int, samples: Samples) -> dict[str, list[float]]:
+        look = self._held_out_look(index, samples)
         target = fitted.asked_label(look.logits, torch.zeros(len(samples)), self.classifier)
         mask_logits = self._mask_logits(look, target, samples)
         passes = partial(Passes, look.logits, target, task=self.classifier.task, threshold=self.classifier.threshold)
@@ -250,6 +262,12 @@ class _Learner:
             found |= {"drop": average_drop(inside).tolist(), "fidelity": input_fidelity(inside).tolist()}
             found["mask_mean"] = mask.mean((1, 2)).tolist()
         return found
+
+
+def bytes_of(look: Look) -> int:
+    """Returns how much memory a look takes."""
+    held = [look.logits, *look.maps, look.whole, look.level, look.features]
+    return sum(part.nbytes for part in held if part is not None)
 
 
 def _take_over(start: "Lmac", masker: Masker) -> None:
