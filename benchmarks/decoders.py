@@ -204,15 +204,19 @@ def by_area(scores) -> str:
     for name in scores.explainers:
         means = [torch.tensor(list(drop[name, area].values())).nanmean() for area in areas]
         rows.append([name, *(f"{float(mean):.1f}" for mean in means)])
+    seeds = [name for name in scores.explainers if name == "lmac" or name.startswith("lmac-seed")]
     for other in ("integrated-gradients", "energy", "grad-cam"):
-        told = []
-        for area in areas:
-            mine, theirs = drop["lmac", area], drop[other, area]
-            both = [key for key in mine if key in theirs]
-            gap = torch.tensor([mine[key] - theirs[key] for key in both])
-            told.append(interval(bootstrap(gap, [key[0] for key in both]), 1))
-        rows.append([f"lmac - {other}", *told])
+        for own in (["lmac"], seeds)[: 1 + (len(seeds) > 1)]:
+            told = [interval(gap_of([drop[name, area] for name in own], drop[other, area]), 1) for area in areas]
+            rows.append([f"{'lmac' if len(own) == 1 else f'lmac, mean of {len(own)} seeds'} - {other}", *told])
     return markdown(["average drop, %", *(f"{100 * area:g} %" for area in areas)], rows)
+
+
+def gap_of(mine: list[dict], theirs: dict):
+    """Returns the mean paired difference, of the mean over several seeds, with its interval over recordings."""
+    both = [key for key in theirs if all(key in one for one in mine)]
+    gap = torch.tensor([sum(one[key] for one in mine) / len(mine) - theirs[key] for key in both])
+    return bootstrap(gap, [key[0] for key in both])
 
 
 def columns(scores, name: str, area: float) -> tuple[list, list]:

@@ -250,10 +250,13 @@ def _probe_axis(mixed: Tensor, features: Tensor, axis: int, n_probes: int, walke
 
 
 def _fields(cells: Tensor, profiles: Tensor, floor: float) -> tuple[float, float, float, float] | None:
-    """Returns start, jump, reach and residual of receptive fields of which both borders are seen; else `None`."""
+    """Returns start, jump, reach and residual of receptive fields of which both borders are seen; else `None`.
+
+    Cells of one window of attention share their field: its borders say nothing of where they lie.
+    """
     first, last = _support(profiles, floor)
     low, high = _line(cells, first, first > 0), _line(cells, last, last < profiles.shape[1] - 1)
-    if low is None or high is None or low[1] != high[1] or max(low[2], high[2]) >= 1:
+    if low is None or high is None or low[1] != high[1] or low[1] == 0 or max(low[2], high[2]) >= 1:
         return None
     return (low[0] + high[0]) / 2, low[1], (high[0] - low[0] + 1) / 2, max(low[2], high[2])
 

@@ -1,7 +1,7 @@
 """`earmark fit`: train an explainer on a frozen classifier."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,7 @@ from ..explainers.fitted_config import FitConfig
 from ..explainers.l2i.config import L2iConfig
 from ..explainers.lmac.config import LmacConfig
 from ..explainers.lmac_td.config import LmacTdConfig
+from .fit_layers import Layered, blocks_of, fit_layers
 from .options import command, save_params, say, with_config
 from .progress import progress
 
@@ -55,21 +56,42 @@ def apex(
     cache: Annotated[Path | None, typer.Option(help="Folder for cached features; default: inside --out.")] = None,
     cache_gb: Annotated[float, typer.Option(help="Most disk space for cached maps, in GB.")] = 4.0,
     device: DeviceOption = "cpu",
+    layer: Annotated[
+        str | None, typer.Option(help="Block of an encoder, from 1; or all, or 3,6,9, each into --out/layer-NN.")
+    ] = None,
+    standardize: Annotated[
+        bool | None,
+        typer.Option(
+            "--standardize/--no-standardize",
+            help="Bring channels to equal size before purity is learned; default: with --layer.",
+        ),
+    ] = None,
     config: ApexConfig,
 ) -> dict[str, Any]:
     """Learn a basis of pure channels and collect their prototypes."""
     from ..classifiers.load import load_classifier
+    from ..explainers.apex.fit import suited
     from ..store.filling import only_one
     from .datasets import DataOptions, clips_of, data_name, groups_of, say_groups
 
     model = load_classifier(classifier, device=device)
-    if model.head.notice:
-        say(model.head.notice)
+    blocks = {} if layer is None else blocks_of(model, layer)
+    one = model if layer is None else next(iter(blocks.values()))
+    config = config if layer is None else replace(config, standardize=standardize is not False)
+    if (fitting := suited(config, one)) != config:
+        say(f"The map of {model.name} has no frequency axis, so the view is {fitting.view} in place of {config.view}.")
+        config = fitting
+    if one.head.notice:
+        say(one.head.notice)
     folds = own_folds(model.card, data, folds)
     clips = clips_of(DataOptions(data, label_column, group_column, config.seed), folds)
     say(f"{len(clips)} clips, a share of {config.held_out:g} held out by group")
     say_groups(data, clips, group_column)
-    about = {"data": data_name(data), "folds": folds, "group_column": groups_of(data, clips, group_column)}
+    about: dict[str, Any] = {
+        "data": data_name(data),
+        "folds": folds,
+        "group_column": groups_of(data, clips, group_column),
+    }
     options = {
         "data": data,
         "classifier": classifier,
@@ -79,10 +101,15 @@ def apex(
         "cache": cache,
         "cache_gb": cache_gb,
         "device": device,
+        "layer": layer,
         **config.to_dict(),
+        "standardize": standardize,
     }
     with only_one(out):
-        diagnostics = _fit(model, clips, config, out, cache or out / ".cache", cache_gb, about, options)
+        if layer is not None and (layer.strip() == "all" or len(blocks) > 1):
+            return fit_layers(Layered(model, clips, config, out, cache, cache_gb, about, options), list(blocks))
+        about |= {} if layer is None else {"layer": next(iter(blocks))}
+        diagnostics = _fit(one, clips, config, out, cache or out / ".cache", cache_gb, about, options)
     say(f"explainer in {out}")
     return {"folder": str(out), "diagnostics": diagnostics}
 
@@ -208,13 +235,12 @@ def _fit(
 ) -> dict[str, Any]:
     """Fits into a folder, going on from what a killed fit left there, and returns the diagnostics."""
     from ..explainers.apex.fit import fit_apex
+    from ..explainers.apex.layers import fit_apex_layer
     from ..store.filling import filling
 
-    resume = out / ".resume"
+    fit, resume = fit_apex_layer if "layer" in about else fit_apex, out / ".resume"
     with progress("fitting") as report:
-        explainer = fit_apex(
-            model, clips, config, cache_dir=cache, cache_gb=cache_gb, resume_dir=resume, progress=report
-        )
+        explainer = fit(model, clips, config, cache_dir=cache, cache_gb=cache_gb, resume_dir=resume, progress=report)
     explainer.diagnostics |= about
     with filling(out, "config.json", ("bank", "bank-identity", "pictures.safetensors")) as part:
         explainer.save(part)

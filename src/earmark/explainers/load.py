@@ -24,7 +24,8 @@ def load_explainer(name_or_path: str | Path, *, classifier: Classifier, **option
         embedded for this classifier, or that an installed package adds; where a folder has that name too, the folder is
         taken.
     classifier
-        What will be explained; a fitted explainer refuses any other than its own.
+        What will be explained; a fitted explainer refuses any other than its own. An APEX that was fitted at another
+        layer of it takes its map from there.
     options
         How explanations are told; for APEX see `ApexOptions`, for methods that need no fitting their settings in
         `explainers/config.py` and `explainers/perturbation_config.py`.
@@ -56,7 +57,12 @@ def load_explainer(name_or_path: str | Path, *, classifier: Classifier, **option
             f"wrote, or one of {', '.join(known)} ({', '.join(FITTED)} where it is embedded); "
             f"{f'did you mean {near[0]!r}?' if near else 'fit one with `earmark fit apex`.'}"
         )
-    return _class(kind_of(folder)).load(folder, classifier, **options)
+    kind = kind_of(folder)
+    if kind == "apex":
+        from .apex.files import at_its_layer
+
+        classifier = at_its_layer(folder, classifier)
+    return _class(kind).load(folder, classifier, **options)
 
 
 def is_ready(name: str | Path) -> bool:

@@ -26,6 +26,7 @@ DEAD_PURITY = 0.1  # below it, a channel shows something else where it is strong
 MEAN_CHUNK = 4096  # clips whose pooled vectors are averaged at a time
 
 _Cell = tuple[int | None, int | None]
+Alike = Callable[[Float[Tensor, "clip channel"]], Float[Tensor, "clip channel"]]
 
 
 @runtime_checkable
@@ -73,6 +74,7 @@ def build_bank(
     classifier: Classifier,
     *,
     duplicates: Sequence[tuple[int, int]] = (),
+    alike: Alike | None = None,
 ) -> PrototypeBank:
     """Returns the bank of a basis.
 
@@ -86,8 +88,10 @@ def build_bank(
         Finds channels in clips, by the rules' view.
     duplicates
         Recorded, see `disentangle.duplicate_channels`.
+    alike
+        What is done to pooled vectors before near copies are told by their cosine; nothing if it is not given.
     """
-    picks, notes = _choose(scanned, U, rules)
+    picks, notes = _choose(scanned, U, rules, alike)
     found = _located(picks, locate)
     names = relative_paths(scanned.clips)
     labels, counts, means = class_means(scanned)
@@ -208,16 +212,18 @@ def class_means(scanned: ScannedClips) -> tuple[tuple[str, ...], tuple[int, ...]
     return labels, n_clips, sums / torch.tensor(n_clips, dtype=torch.float64)[:, None]
 
 
-def _choose(scanned: ScannedClips, U: Basis, rules: BankRules) -> tuple[list[_Pick], dict[str, Any]]:
+def _choose(
+    scanned: ScannedClips, U: Basis, rules: BankRules, alike: Alike | None = None
+) -> tuple[list[_Pick], dict[str, Any]]:
     """Returns what is kept of each channel's candidates, and how often less than asked for was left."""
     strongest, weakest = strongest_and_weakest(scanned, U, rules.size * rules.candidates, rules.selection)
     groups = [group_of(clip) for clip in scanned.clips]
     picks: list[_Pick] = []
     short = Counter[str]()
     for channel in range(len(U)):
-        best = _distinct(scanned, strongest.ids[:, channel].tolist(), groups, rules)
+        best = _distinct(scanned, strongest.ids[:, channel].tolist(), groups, rules, alike)
         others = [p for p in weakest.ids[:, channel].tolist() if p not in best]
-        worst = _distinct(scanned, others, groups, rules)
+        worst = _distinct(scanned, others, groups, rules, alike)
         scores = dict(zip(strongest.ids[:, channel].tolist(), strongest.scores[:, channel].tolist(), strict=True))
         scores |= dict(zip(weakest.ids[:, channel].tolist(), weakest.scores[:, channel].tolist(), strict=True))
         picks += [_Pick(channel, rank, "positive", p, scores[p]) for rank, p in enumerate(best)]
@@ -233,11 +239,18 @@ def _least(channel: int, positions: list[int], scores: Mapping[int, float]) -> I
         yield _Pick(channel, i - (signs.index("weakest") if sign == "weakest" else 0), sign, position, scores[position])
 
 
-def _distinct(scanned: ScannedClips, positions: list[int], groups: Sequence[str], rules: BankRules) -> list[int]:
+def _distinct(
+    scanned: ScannedClips,
+    positions: list[int],
+    groups: Sequence[str],
+    rules: BankRules,
+    alike: Alike | None = None,
+) -> list[int]:
     """Returns the first candidates, at most `per_group` of a recording and no near copy of one before."""
     if not positions:
         return []
     vectors = torch.stack([scanned.entries.vector(position) for position in positions]).double()
+    vectors = vectors if alike is None else alike(vectors)
     units = vectors / vectors.norm(dim=1, keepdim=True).clamp_min(1e-30)
     cosines = units @ units.T
     limit = 2.0 if rules.near_copy_cosine is None else rules.near_copy_cosine

@@ -38,6 +38,9 @@ class ApexConfig:
     per_group: int | None = 1  # prototypes of one recording in a channel (q); None is no limit
     near_copy_cosine: float | None = 0.98  # a clip whose pooled vector is closer to a kept one is dropped
     candidates: int = 4  # the bank is chosen from this many times m
+    standardize: bool | None = (
+        None  # channels to equal size before purity is learned; by default where a layer is named
+    )
     held_out: float = 0.2  # share of the clips, by group, kept for the diagnostics
     pictures: bool = True  # keep small pictures of prototypes, for where their sound is not at hand
     clips_per_batch: int = 16  # clips of equal length in one forward pass
@@ -66,8 +69,9 @@ class ApexConfig:
         return prototype_schedule(self.schedule, self.n_stages)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain JSON values."""
-        return {**asdict(self), "betas": list(self.betas)}
+        """Returns plain JSON values; `standardize` only where it is on, so that earlier fits are known by theirs."""
+        values = {**asdict(self), "betas": list(self.betas)}
+        return values if self.standardize else {k: v for k, v in values.items() if k != "standardize"}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ApexConfig":

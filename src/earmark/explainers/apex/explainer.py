@@ -159,8 +159,9 @@ class Apex(Explainer[Tapped]):
     @classmethod
     def load(cls, folder: str | Path, classifier: Classifier, **options: Any) -> "Apex":
         """Reads the folder that `save` wrote; `options` are those of `ApexOptions`."""
-        from .files import load_apex
+        from .files import at_its_layer, load_apex
 
+        classifier = at_its_layer(Path(folder), classifier)
         return cls(
             classifier, **load_apex(Path(folder), classifier), options=options_of(ApexOptions, options, cls.method)
         )

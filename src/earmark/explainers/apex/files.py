@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ...classifiers.base import Classifier
+from ...classifiers.layouts import MapAxes, TokenGrid
 from ...errors import EarmarkError, InputError, MismatchError, ModelError
 from ...prototypes.bank import load_bank, save_bank
 from .config import ApexConfig
@@ -27,6 +29,7 @@ Prototype explanations: a basis of {channels} channels, learned for purity in th
 | | |
 |---|---|
 | classifier | {classifier} (`{fingerprint}`) |
+| map layer | {map_layer} |
 | form, schedule | {form}, {schedule} |
 | data | {data}; folds {folds}; recordings told apart by {group_column} |
 | clips | {n_clips} to learn from, {n_held_out} held out |
@@ -61,6 +64,8 @@ def save_apex(apex: "Apex", folder: Path) -> Path:
         "schema": SCHEMA,
         "fingerprint": apex.classifier.fingerprint,
         "classifier": apex.classifier.name,
+        "map_layer": apex.classifier.map_layer,
+        "map_axes": _plain_axes(apex.classifier.map_axes),
         "config": apex.config.to_dict(),
         "diagnostics": {name: value for name, value in apex.diagnostics.items() if name not in COSTS},
     }
@@ -68,6 +73,23 @@ def save_apex(apex: "Apex", folder: Path) -> Path:
     temporary.write_text(json.dumps(about, indent=2) + "\n")
     temporary.replace(folder / "config.json")
     return folder
+
+
+def at_its_layer(folder: Path, classifier: Classifier) -> Classifier:
+    """Returns the classifier with its map where the APEX in a folder was fitted.
+
+    It is returned as it is where that is the layer already, or where the APEX was fitted to another classifier, which
+    loading then refuses. The module is shared.
+    """
+    try:
+        about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        layer, axes, fingerprint = about["map_layer"], _axes(about["map_axes"]), about["fingerprint"]
+        if (layer, axes) == (classifier.map_layer, classifier.map_axes):
+            return classifier
+        sibling = classifier.with_map(layer, axes)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, ModelError):
+        return classifier
+    return sibling if sibling.fingerprint == fingerprint else classifier
 
 
 def load_apex(folder: Path, classifier: Classifier) -> dict[str, Any]:
@@ -114,12 +136,22 @@ def _parts(folder: Path, classifier: Classifier) -> dict[str, Any]:
     }
 
 
+def _plain_axes(axes: MapAxes) -> str | dict[str, Any]:
+    return asdict(axes) if isinstance(axes, TokenGrid) else axes
+
+
+def _axes(plain: Any) -> MapAxes:
+    """Returns the order of axes that was written; what is none is refused where it is used."""
+    return TokenGrid(**plain) if isinstance(plain, dict) else plain
+
+
 def _card(apex: "Apex") -> str:
     values = {key: _short(value) for key, value in apex.diagnostics.items() if value is not None}
     return _CARD.format_map(
         _Blank(
             classifier=apex.classifier.name,
             fingerprint=apex.classifier.fingerprint[:12],
+            map_layer=apex.classifier.map_layer,
             channels=len(apex.U),
             **{**apex.config.to_dict(), **values},
         )

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from ... import disk
 from ...classifiers.base import Classifier
@@ -22,7 +23,7 @@ from ...prototypes.build import build_bank
 from ...prototypes.cache import ClipFeatures, FeatureCache, Kind, ScannedClips
 from ...prototypes.pictures import Picture, pictures_of
 from ...types import Clip, View
-from . import disentangle, views
+from . import disentangle, scaling, views
 from .config import ApexConfig
 from .disentangle import BasisState, TrainingClips
 
@@ -81,8 +82,10 @@ def fit_apex(
     """
     from .explainer import Apex
 
+    told = config is not None or "view" in changes
     config = _configured(config, changes)
-    views.check_view(config.view, 1 if classifier.map_axes == "T" else 2)
+    config = config if told else suited(config, classifier)
+    views.check_view(config.view, 2 if classifier.has_frequency else 1)
     train, held = _split(clips, held_out, config)
     with _folder(cache_dir) as folder, _beyond(folder) as beyond:
         kind: Kind = "map" if config.view == "square" else "marginals"
@@ -91,7 +94,7 @@ def fit_apex(
         fit = _Fit(cache, config, progress)
         fit.scan(train, held)
         state = fit.learn(None if resume_dir is None else Path(resume_dir))
-        U, U_inv = disentangle.final_basis(state.A, config.form)
+        U, U_inv = scaling.folded(disentangle.final_basis(state.A, config.form), fit.scale)
         diagnostics = fit.diagnose(state)
         duplicates = [(first, second) for first, second in diagnostics["duplicate_channels"]]
         bank = fit.bank(U, duplicates)
@@ -110,6 +113,7 @@ class _Fit:
         self.cache, self.config, self.progress = cache, config, progress
         self.classifier = cache.classifier
         self.seconds: dict[str, float] = {}
+        self.scale: Tensor | None = None  # of each channel, where channels are standardized
         self.train: ScannedClips
         self.held: ScannedClips | None = None
 
@@ -121,6 +125,8 @@ class _Fit:
             _refuse_useless(self.train, self.config)
             if held:
                 self.held = self.cache.scan(held, self._part(len(train), every))
+            if self.config.standardize:
+                self.scale = scaling.scale_of(self.clips(self.train))
 
     def learn(self, folder: Path | None) -> BasisState:
         """Learns the basis, from the folder's checkpoint if there is one."""
@@ -136,7 +142,11 @@ class _Fit:
         """Returns what is known of the basis, and the cost of the fit."""
         with self._timed("diagnostics"):
             held = None if self.held is None else self.clips(self.held)
-            return disentangle.diagnose(self.clips(self.train), held, state, self.config)
+            found = disentangle.diagnose(self.clips(self.train), held, state, self.config)
+            if self.scale is None:
+                return found
+            own = [None if clips is None else self.clips(clips, scaled=False) for clips in (self.train, self.held)]
+            return found | scaling.diagnosed(found, own, state, self.scale, self.config)
 
     def bank(self, U: views.Basis, duplicates: Sequence[tuple[int, int]]) -> PrototypeBank:
         """Returns the prototypes of a basis among the training clips."""
@@ -147,7 +157,8 @@ class _Fit:
             return self.locate(wanted, -U if least else U)
 
         with self._timed("bank"):
-            return build_bank(self.train, U, locate, rules, self.classifier, duplicates=duplicates)
+            alike = None if self.scale is None else scaling.centered(self.train.pooled)
+            return build_bank(self.train, U, locate, rules, self.classifier, duplicates=duplicates, alike=alike)
 
     def pictures(self, *banks: PrototypeBank) -> dict[str, Picture]:
         """Returns small pictures of the prototypes that explanations show, for where their sound is not at hand."""
@@ -167,13 +178,14 @@ class _Fit:
                 channels = torch.tensor(wanted[position])
                 yield position, views.find_in_tables(tables, U, channels, self.config.view, n_frames)
 
-    def clips(self, scanned: ScannedClips) -> TrainingClips:
+    def clips(self, scanned: ScannedClips, *, scaled: bool = True) -> TrainingClips:
         """Returns what the optimizer reads of scanned clips."""
 
         def load(positions: Sequence[int]) -> list[views.Tables]:
             return [tables_of(features, self.config.view) for features in self.cache.features(scanned, positions)]
 
-        return TrainingClips(scanned.pooled, scanned.n_cells, load)
+        clips = TrainingClips(scanned.pooled, scanned.n_cells, load)
+        return clips if self.scale is None or not scaled else scaling.scaled(clips, self.scale)
 
     def about(self, bank: PrototypeBank, seconds: dict[str, float]) -> dict[str, Any]:
         """Returns diagnostics of the fit as a whole: clips that fell out, channels that fell short, costs."""
@@ -209,6 +221,13 @@ def tables_of(features: ClipFeatures, view: View) -> views.Tables:
         return (features.map.flatten(0, 1),)
     assert features.time is not None and features.frequency is not None
     return views.tables_of_marginals(features.time, features.frequency, view)
+
+
+def suited(config: ApexConfig, classifier: Classifier) -> ApexConfig:
+    """Returns the settings with the view `time` in place of the default one where the map has no frequency axis."""
+    if classifier.has_frequency or config.view != ApexConfig.view:
+        return config
+    return replace(config, view="time")
 
 
 def _configured(config: ApexConfig | None, changes: dict[str, Any]) -> ApexConfig:
