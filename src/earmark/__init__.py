@@ -4,7 +4,7 @@ A map of the package:
 
 - `load_classifier`, `wrap`: what is explained. `verify`: does it keep its promises?
 - `read`, `folder`, `scenes`: sounds, recordings, generated scenes with known evidence.
-- `fit_apex`, `fit_lmac`, `fit_lmac_td`, `fit_l2i`, `load_explainer`: explainers.
+- `fit_apex`, `fit_lmac`, `fit_lmac_td`, `fit_lmac_zs`, `fit_l2i`, `load_explainer`: explainers.
   `explainer.explain(waveform)` returns an `Explanation`.
 - `Explanation`: `regions()` in seconds and hertz, `listen()`, `complement()`, `show()`, `save(folder)`.
 - `load_explanation`: reads a saved one.
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .explainers.l2i.train import fit_l2i as fit_l2i
     from .explainers.lmac.train import fit_lmac as fit_lmac
     from .explainers.lmac_td.train import fit_lmac_td as fit_lmac_td
+    from .explainers.lmac_zs.train import fit_lmac_zs as fit_lmac_zs
     from .explainers.load import load_explainer as load_explainer
     from .explanation import Explanation as Explanation
     from .store.explanations import load_explanation as load_explanation
@@ -66,6 +67,7 @@ _HOMES = {
     "fit_l2i": "explainers.l2i.train",
     "fit_lmac": "explainers.lmac.train",
     "fit_lmac_td": "explainers.lmac_td.train",
+    "fit_lmac_zs": "explainers.lmac_zs.train",
     "folder": "data.folders",
     "load_classifier": "classifiers.load",
     "load_explainer": "explainers.load",

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -328,3 +329,26 @@ def test_a_shift_by_a_cell_moves_the_map_by_a_cell():
     assert np.diff(peaks).tolist() == [1] * 11
     assert all(abs(peak - cell) <= 1 for peak, cell in zip(peaks, range(6, 18), strict=True))  # weights are random
     torch.testing.assert_close(found[0][2:-3], found[1][3:-2], rtol=1e-3, atol=1e-4)  # float32 dB of faint sound
+
+
+def test_rows_that_are_no_bands_have_no_frequency():
+    """Cepstral coefficients hear the whole band: boxes have it, and values are the mean over rows at every bin."""
+    g = replace(geometry(), rows_are_hz=False)
+    box = g.box(1, 2)
+    assert (box.low_hz, box.high_hz) == (0, 3100)
+    assert (box.start_s, box.end_s) == (geometry().box(1, 2).start_s, geometry().box(1, 2).end_s)
+    values = g.sample(torch.tensor([[2.0] * 4, [6.0] * 4]), torch.tensor([50.0, 2000.0]), torch.tensor([0.1, 0.2]))
+    assert torch.equal(values, torch.full((2, 2), 4.0))
+
+
+def test_cells_that_share_the_field_of_a_window_are_told_apart():
+    """Two windows of four patches, each mixed inside: borders of fields do not move from cell to cell, centers do."""
+
+    def backbone(x):
+        patches = x.unflatten(2, (-1, 4)).mean(3)[:, None]
+        windows = patches.unflatten(3, (-1, 4))
+        return (windows + 0.05 * windows.mean(4, keepdim=True)).flatten(3)
+
+    frame = probe_axes(backbone, (8, 32), like=torch.zeros(()))[1]
+    assert (frame.n_cells, frame.jump) == (8, 4.0)
+    assert frame.start == pytest.approx(1.5, abs=1.0)

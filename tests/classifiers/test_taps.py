@@ -7,6 +7,7 @@ from torch import nn
 from earmark.classifiers.load import load_classifier
 from earmark.classifiers.taps import count, find_taps, multiply_adds, tapped
 from earmark.errors import ModelError
+from earmark.testing.families import FAMILIES
 from earmark.testing.toy_networks import toy_network
 from earmark.testing.toys import band_classifier
 from earmark.testing.untouched import untouched
@@ -65,6 +66,18 @@ def test_maps_of_one_cell_are_refused():
     classifier = band_classifier(n_bands=1, cell_frames=100)
     with pytest.raises(ModelError, match="more than one cell"):
         find_taps(classifier)
+
+
+@pytest.mark.parametrize("name", ["swin", "convnext"])
+def test_what_a_network_has_in_other_orders_inside_is_no_tap(name):
+    """Windows of attention and channels last have as many axes as maps; for another length their sizes mix them up."""
+    classifier = FAMILIES[name]()
+    taps = find_taps(classifier)
+    assert taps[0].layer == classifier.map_layer and len(taps) > 1
+    for n_samples in (8000, 24000):
+        maps = tapped(classifier, classifier._noise(n_samples), taps).maps
+        assert [tuple(one.shape[1:3]) for one in maps] == [(tap.n_channels, tap.n_freq) for tap in taps]
+        assert maps[0].shape[3] == pytest.approx(taps[0].n_frames * n_samples / 16000, abs=1)
 
 
 def test_multiply_adds_are_those_of_the_layers():

@@ -28,6 +28,7 @@ from earmark.audio.waveform import Waveform
 from earmark.checks.verify import verify
 from earmark.classifiers.front_ends import LogMel
 from earmark.classifiers.wrap import wrap
+from earmark.classifiers.zero_shot import Towers, zero_shot
 from earmark.errors import EarmarkError, ModelError
 from earmark.explainers.apex.config import ApexConfig
 from earmark.explainers.apex.explainer import Apex
@@ -210,6 +211,29 @@ def wrap_odd(module, **options):
     return wrap(module, front_end, LABELS, **settings)
 
 
+class OddTowers(Towers):
+    """The user's module as an encoder of sounds, three dimensions for its logits."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.sound = module
+
+    def audio(self, features):
+        return self.sound(features)
+
+    def text(self, texts):
+        return torch.eye(3)[[len(text) % 3 for text in texts]]
+
+    def scale(self):
+        return torch.ones(())
+
+
+def zero_shot_odd(module):
+    front_end = LogMel(sample_rate=8000, n_fft=256, hop_length=128, n_mels=16)
+    settings = {"map_layer": "sound.features", "feature_axes": "CFT", "probe_s": 0.5}
+    return zero_shot(OddTowers(module), front_end, ["a", "bb", "ccc"], **settings)
+
+
 def apex_on(classifier):
     A = 0.2 * torch.randn(6, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     U, U_inv = torch.matrix_exp(A), torch.matrix_exp(-A)
@@ -286,6 +310,12 @@ FAST = {"n_stages": 1, "epochs_per_stage": 1, "pictures": False}
 
 #: How each public name is called. "normal" succeeds; the others fail in the middle, as `World.breaking` says, or by
 #: what they are given ("wrong"). A value that is `None` says why: no code of ours runs, or nothing can fail.
+def gradient_at_the_map(world):
+    """Takes a gradient inside a pass that is cut at the map."""
+    with world.classifier.cut(world.classifier.prepare(noise())) as cut:
+        return cut.gradient(cut.logits[:, 0])
+
+
 CALLS = {
     "Apex": {"normal": lambda w: apex_on(w.classifier), "wrong": lambda w: other_apex(w)},
     "Classifier": {
@@ -345,6 +375,12 @@ CALLS = {
         "error": lambda w: em.fit_lmac_td(w.classifier, clips(), **BRIEF, channels=8, width=4),
         "wrong": lambda w: em.fit_lmac_td(w.classifier, clips(2), **BRIEF, channels=8, width=4),
     },
+    "fit_lmac_zs": {
+        "normal": lambda w: em.fit_lmac_zs(zero_shot_odd(w.module), clips(), **BRIEF, width=4, most_alike=1.0),
+        "interrupt": lambda w: em.fit_lmac_zs(zero_shot_odd(w.module), clips(), **BRIEF, width=4, most_alike=1.0),
+        "error": lambda w: em.fit_lmac_zs(zero_shot_odd(w.module), clips(), **BRIEF, width=4, most_alike=1.0),
+        "wrong": lambda w: em.fit_lmac_zs(w.classifier, clips(), **BRIEF),
+    },
     "folder": {"wrong": lambda w: em.folder(w.folder / "no")},
     "load_classifier": {
         "normal": lambda w: em.load_classifier("scenes-cnn"),
@@ -403,6 +439,15 @@ CALLS = {
         "error": lambda w: w.classifier.geometry(4568),
     },
     "Classifier.grid": {"normal": lambda w: w.classifier.grid(4000).shape},
+    "Classifier.inside": {"normal": lambda w: w.classifier.inside(w.classifier.at(noise(), "map"), 4000)},
+    "Classifier.with_map": {
+        "normal": lambda w: w.classifier.with_map(w.classifier.map_layer),
+        "wrong": lambda w: w.classifier.with_map("no such layer"),
+        "error": lambda w: w.classifier.with_map(w.classifier.map_layer),
+    },
+    "Classifier.at_block": {"wrong": lambda w: w.classifier.at_block(1)},
+    "Classifier.cut": {"normal": gradient_at_the_map, "error": gradient_at_the_map},
+    "Classifier.with_labels": {"normal": lambda w: w.classifier.with_labels(["d"])},
     "Apex.explain": {
         "normal": lambda w: w.apex.explain(noise(5000, rate=44100)),
         "wrong": lambda w: w.apex.explain(noise(), "no such label"),
@@ -470,7 +515,7 @@ def test_the_table_covers_every_public_name():
     assert set(CALLS) - public_names() == {"Explanation._repr_html_"}  # a notebook calls it
 
 
-FITS = ("fit_apex", "fit_l2i", "fit_lmac", "fit_lmac_td")
+FITS = ("fit_apex", "fit_l2i", "fit_lmac", "fit_lmac_td", "fit_lmac_zs")
 SLOW = (*FITS, "Explanation.figure", "Explanation.show", "Explanation._repr_html_")
 DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 

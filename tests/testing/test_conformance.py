@@ -32,6 +32,7 @@ READY = [name for name in EXPLAINERS if name not in FITTED]
 FEW = {
     "smoothgrad": {"n_samples": 3},
     "integrated-gradients": {"n_steps": 4},
+    "codec-latent": {"n_steps": 4},
     "gradient-shap": {"n_samples": 4},
     "occlusion": {"octave": 2.0},
     "rise": {"n_samples": 8},

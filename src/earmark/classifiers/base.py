@@ -1,7 +1,7 @@
 """Classifier: a chain of named stages that can be entered at any of them."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property, lru_cache, partial
 from typing import Any, Literal
@@ -136,7 +136,7 @@ class Classifier:
             return samples
         if stage == "stft":
             return self.stft(samples)
-        if stage == "features":
+        if stage == "features" or (stage == "latents" and self.front_end.gives_latents):
             with self._at_rest():
                 return self._features(samples)
         if stage == "map":
@@ -202,7 +202,7 @@ class Classifier:
     @cached_property
     def head(self) -> Head:
         """How logits depend on the map, probed once."""
-        with surgery.traceable():
+        with surgery.traceable(), self._at_rest():  # also where a weight is merely read
             shape = self.at(self._noise(), "map").shape[1:]
             like = torch.zeros((), device=self.device, dtype=self.dtype)
             function = partial(self.logits, at="map", context=self._dummy_context)
@@ -273,6 +273,10 @@ class Classifier:
             other.tap(other._noise())
         return other
 
+    def with_labels(self, labels: Sequence[str]) -> "Classifier":
+        """Returns a classifier that has these labels too, where labels are prompts (see `ZeroShot`); else itself."""
+        return self
+
     def at_block(self, index: int) -> "Classifier":
         """Returns the same classifier with its map at a block of its encoder, counted from 1.
 
@@ -299,7 +303,7 @@ class Classifier:
     def _features_from(self, x: Tensor, at: Stage, n_samples: int | None) -> Tensor:
         if at == "waveform":
             return self._features(x)
-        if at == "features":
+        if at == "features" or (at == "latents" and self.front_end.gives_latents):
             return x
         if at == "stft":
             if n_samples is None:

@@ -4,7 +4,8 @@ Convolutions give planes in either order, or one row; Swin networks put channels
 which some (class, distillation) stand for no place. What is not part of the map is its context: it is kept beside it.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
@@ -42,18 +43,31 @@ class TokenGrid:
         `FT`: all frames of a row follow each other; `TF`: all rows of a frame do.
     folds
         HTS-AT lays this many parts of a clip one below the other: the grid has `folds * n_freq` rows.
+    square
+        Whether the grid has as many rows as columns wherever it is tapped, as each stage of HTS-AT has: of another
+        number of tokens than at the map layer, rows are then those of another resolution.
     """
 
     n_freq: int
     n_special: int = 0
     order: Literal["FT", "TF"] = "FT"
     folds: int = 1
+    square: bool = field(default=False, repr=False)  # no part of a fingerprint: the map is the same
 
     def __post_init__(self) -> None:
         if self.n_freq < 1 or self.n_special < 0 or self.folds < 1 or self.order not in ("FT", "TF"):
             raise ModelError(
                 f"A token grid has n_freq and folds of 1 or more, n_special of 0 or more, order FT or TF; got {self}."
             )
+
+    def rows(self, n_cells: int) -> int:
+        """Returns the rows of frequency of a grid of so many cells."""
+        return math.isqrt(n_cells) // self.folds if self.square else self.n_freq
+
+    def holds(self, n_cells: int) -> bool:
+        """Says whether so many cells fill a grid."""
+        rows = self.rows(n_cells) * self.folds
+        return rows > 0 and n_cells % rows == 0 and (not self.square or rows * rows == n_cells)
 
 
 MapAxes = PlainAxes | TokenGrid
@@ -76,7 +90,7 @@ def fits(raw: Tensor, axes: MapAxes) -> bool:
     if not isinstance(axes, TokenGrid):
         return True
     n_cells = raw.shape[1] - axes.n_special
-    return n_cells > 0 and n_cells % (axes.n_freq * axes.folds) == 0
+    return n_cells > 0 and axes.holds(n_cells)
 
 
 def canonical(raw: Tensor, axes: MapAxes) -> Map:
@@ -118,7 +132,8 @@ def raw_of(maps: Map, axes: MapAxes, special: Float[Tensor, "_ _ channel"] | Non
 
 def _of_tokens(tokens: Float[Tensor, "batch cell channel"], axes: TokenGrid) -> Map:
     batch, n_cells, channels = tokens.shape
-    rows = axes.folds * axes.n_freq
+    n_freq = axes.rows(n_cells)
+    rows = axes.folds * n_freq
     cells = tokens.transpose(1, 2)
     if axes.order == "FT":
         grid = cells.reshape(batch, channels, rows, n_cells // rows)
@@ -126,8 +141,8 @@ def _of_tokens(tokens: Float[Tensor, "batch cell channel"], axes: TokenGrid) -> 
         grid = cells.reshape(batch, channels, n_cells // rows, rows).transpose(2, 3)
     if axes.folds == 1:
         return grid
-    parts = grid.reshape(batch, channels, axes.folds, axes.n_freq, -1)
-    return parts.transpose(2, 3).reshape(batch, channels, axes.n_freq, -1)
+    parts = grid.reshape(batch, channels, axes.folds, n_freq, -1)
+    return parts.transpose(2, 3).reshape(batch, channels, n_freq, -1)
 
 
 def _to_tokens(maps: Map, axes: TokenGrid) -> Float[Tensor, "batch cell channel"]:

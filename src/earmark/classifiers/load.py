@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from ..errors import EarmarkError, ModelError
 from .base import Classifier
+from .codec.saved import is_latent, load_latent
 from .fit import load_small
 from .hugging_face.load import HUB_NAME, is_hugging_face
 from .saved import check_saved
@@ -65,8 +66,8 @@ def load_classifier(name_or_path: str | Path, *, device: str = "cpu", **options:
         Where the model runs.
     options
         `threshold` replaces the decision threshold of a multi-label model. For transformers those of
-        `load_hugging_face` (`revision`, `labels`, `task`, `front_end`, `map_layer`, ...), for PANNs those of
-        `load_panns`.
+        `load_hugging_face` (`revision`, `labels`, `task`, `front_end`, `map_layer`, ...), for a CLAP model those of
+        `load_clap` (`prompts`, which are its labels, and `template`), for PANNs those of `load_panns`.
 
     Raises
     ------
@@ -88,6 +89,9 @@ def load_classifier(name_or_path: str | Path, *, device: str = "cpu", **options:
         raise ModelError(_not_found(text))
     if is_hugging_face(folder):
         return _moved(_hugging_face(folder, options), device)
+    if is_latent(folder):
+        check_options(options, ("threshold", "codec"), "a classifier of latents")
+        return _moved(load_latent(folder, **options), device)
     check_options(options, ("threshold",), "a classifier of earmark")
     return _moved(_from_folder(folder), device, **options)
 
@@ -143,8 +147,12 @@ def is_checkpoint(text: str) -> bool:
 
 
 def _hugging_face(name: str | Path, options: dict[str, Any]) -> Classifier:
+    from .hugging_face.clap import is_clap, load_clap
     from .hugging_face.load import load_hugging_face
 
+    if is_clap(name, options):
+        check_options(options, _names_of(load_clap), "A CLAP model")
+        return load_clap(name, **options)
     check_options(options, _names_of(load_hugging_face), "A model of transformers")
     return load_hugging_face(name, **options)
 

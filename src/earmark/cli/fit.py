@@ -13,6 +13,7 @@ from ..explainers.fitted_config import FitConfig
 from ..explainers.l2i.config import L2iConfig
 from ..explainers.lmac.config import LmacConfig
 from ..explainers.lmac_td.config import LmacTdConfig
+from ..explainers.lmac_zs.config import LmacZsConfig
 from .fit_layers import Layered, blocks_of, fit_layers
 from .options import command, save_params, say, with_config
 from .progress import progress
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 FITS = {
     "lmac": "earmark.explainers.lmac.train:fit_lmac",
     "lmac-td": "earmark.explainers.lmac_td.train:fit_lmac_td",
+    "lmac-zs": "earmark.explainers.lmac_zs.train:fit_lmac_zs",
     "l2i": "earmark.explainers.l2i.train:fit_l2i",
 }
 
@@ -153,6 +155,26 @@ def lmac_td(
     """Train a separator whose output, a sound of its own, is the evidence."""
     sources = _Sources(data, classifier, folds, mixture, label_column, group_column, device)
     return _decoder("lmac-td", sources, config.with_preset(), out)
+
+
+@app.command("lmac-zs")
+@command
+@with_config("config", LmacZsConfig)
+def lmac_zs(
+    *,
+    data: DataOption,
+    out: OutOption,
+    classifier: Annotated[str, typer.Option(help="Folder of a CLAP model, and prompts: clap/?prompts=dog,rain.")],
+    folds: FoldsOption = None,
+    mixture: MixtureOption = None,
+    label_column: LabelColumnOption = "label",
+    group_column: GroupColumnOption = None,
+    device: DeviceOption = "cpu",
+    config: LmacZsConfig,
+) -> dict[str, Any]:
+    """Train a decoder that draws what of a sound speaks for a text; no labels are needed."""
+    sources = _Sources(data, classifier, folds, mixture, label_column, group_column, device)
+    return _decoder("lmac-zs", sources, config, out)
 
 
 @app.command("l2i")

@@ -29,10 +29,10 @@ def _short(value: Any) -> str:
 
 @partial(command, show=_words)
 def info(
-    name_or_path: Annotated[str, typer.Argument(help="Embedded name, or a folder that earmark wrote.")],
+    name_or_path: Annotated[str, typer.Argument(help="Embedded name, a folder, or a checkpoint of PANNs.")],
 ) -> dict[str, Any]:
     """Say what something is: labels, training, scores, diagnostics."""
-    from ..classifiers.load import classifier_folder, embedded_names
+    from ..classifiers.load import classifier_folder, embedded_names, is_checkpoint, split_options
     from ..explainers import FITTED
 
     folder = Path(name_or_path)
@@ -45,24 +45,27 @@ def info(
                 raise InputError(
                     f"{folder / name} is damaged ({type(error).__name__}: {error}); make it again."
                 ) from error
-    found = classifier_folder(name_or_path)
+    name, options = split_options(name_or_path)
+    found = classifier_folder(name)
+    if is_checkpoint(name):
+        return _classifier(name_or_path, Path(name).parent)
     if found is None:
         raise InputError(
             f"{name_or_path!r} is nothing that earmark knows: expected a folder that it wrote or an embedded "
             f"classifier ({', '.join(embedded_names())})."
         )
-    about = json.loads((found / "config.json").read_text())
+    about = {} if options else json.loads((found / "config.json").read_text())
     if about.get("kind") == "apex":
         return _apex(about, found)
-    return _decoder(about) if about.get("kind") in FITTED else _classifier(found)
+    return _decoder(about) if about.get("kind") in FITTED else _classifier(name_or_path, found)
 
 
-def _classifier(folder: Path) -> dict[str, Any]:
+def _classifier(name_or_path: str, folder: Path) -> dict[str, Any]:
     from ..classifiers.load import load_classifier
     from ..classifiers.small import n_parameters
     from ..explainers.plugins import package_of, plugins
 
-    model = load_classifier(folder)
+    model = load_classifier(name_or_path)
     result = {
         "what": "classifier",
         "name": model.name,

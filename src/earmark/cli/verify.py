@@ -22,7 +22,7 @@ def _words(result: dict[str, Any]) -> str:
 
 @partial(command, show=_words)
 def verify(
-    classifier: Annotated[str, typer.Argument(help="Embedded name, folder, or file.py:function.")],
+    classifier: Annotated[str, typer.Argument(help="Embedded name, folder, file of weights, or file.py:function.")],
     *,
     explainer: Annotated[str | None, typer.Option(help="An APEX folder, or apex for the embedded one.")] = None,
     clips: Annotated[
@@ -41,7 +41,8 @@ def verify(
     fitted = load_explainer(explainer, classifier=model) if explainer else None
     if fitted is not None and not isinstance(fitted, Apex):
         raise InputError(f"{explainer} is {fitted.method}, and only an APEX is verified with its classifier.")
-    report = measure(model, fitted, [read(path, max_duration_s=30.0) for path in clips or []])
+    tapped = fitted.classifier if fitted else model  # an APEX of another layer taps the model there
+    report = measure(tapped, fitted, [read(path, max_duration_s=30.0) for path in clips or []])
     if report.notice:
         say(report.notice)
     return {**report.to_dict(), "exit_code": 0 if report.ok else 2}

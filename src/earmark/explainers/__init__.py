@@ -8,7 +8,9 @@ EXPLAINERS: dict[str, str] = {
     "apex": "earmark.explainers.apex.explainer:Apex",
     "lmac": "earmark.explainers.lmac.explainer:Lmac",
     "lmac-td": "earmark.explainers.lmac_td.explainer:LmacTd",
+    "lmac-zs": "earmark.explainers.lmac_zs.explainer:LmacZs",
     "l2i": "earmark.explainers.l2i.explainer:L2i",
+    "codec-latent": "earmark.explainers.codec_latent.explainer:CodecLatent",
     "saliency": "earmark.explainers.gradient:Saliency",
     "input-x-gradient": "earmark.explainers.gradient:InputXGradient",
     "smoothgrad": "earmark.explainers.gradient:SmoothGrad",
@@ -33,4 +35,4 @@ EXPLAINERS: dict[str, str] = {
 }
 
 #: Of these, the ones that are fitted to a classifier first, and loaded from a folder; the others are always ready.
-FITTED = ("apex", "lmac", "l2i", "lmac-td")
+FITTED = ("apex", "lmac", "l2i", "lmac-td", "lmac-zs")

@@ -21,6 +21,7 @@ from ..classifiers.surgery import own_precision
 from ..errors import TargetError
 from ..explanation import Evidence, Explanation, Provenance
 from ..types import Clip, Logits, Prediction, Samples, ScoreFunction, Target, label_index, resolve_target
+from .rebinding import on_classifier
 
 State = TypeVar("State")
 
@@ -69,7 +70,8 @@ class Explainer(ABC, Generic[State]):
         clip
             A sound of any rate and number of channels.
         target
-            A label by name or position; `None` is the label that the classifier puts first.
+            A label by name or position; `None` is the label that the classifier puts first. Where labels are prompts,
+            any text will do.
         against
             A second label: the explanation then answers why the first and not this one.
         name
@@ -80,9 +82,12 @@ class Explainer(ABC, Generic[State]):
         TargetError
             If a label is unknown, or this method does not serve the score.
         """
-        for label in (target, against):
-            if label is not None and not isinstance(label, Target):
-                label_index(label, self.classifier.labels)  # before any work
+        asked = [label for label in (target, against) if label is not None and not isinstance(label, Target)]
+        hearing = self.classifier.with_labels([label for label in asked if isinstance(label, str)])
+        if hearing is not self.classifier:  # a prompt that was not among the labels
+            return on_classifier(self, hearing).explain(clip, target, against=against, name=name)
+        for label in asked:
+            label_index(label, self.classifier.labels)  # before any work
         waveform = clip if isinstance(clip, Waveform) else load_clip(clip)
         samples = self.classifier.prepare(waveform)
         done = self._forward(samples)

@@ -28,6 +28,29 @@ NEAREST = 5  # neighbors, the bin itself included
 MIN_ROWS = 16  # rows of a plane before it is laid on the grid; maps with fewer give several rows per cell
 
 
+class Film(nn.Module):
+    """A scale and a shift for each channel, read from a condition such as a text's embedding (Perez et al., 2018).
+
+    It begins as the identity: until it has learned, no condition changes anything.
+
+    Parameters
+    ----------
+    n_conditions, width
+        Numbers of a condition, and channels.
+    """
+
+    def __init__(self, n_conditions: int, width: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(n_conditions, 2 * width)
+        nn.init.zeros_(self.read.weight)
+        nn.init.zeros_(self.read.bias)
+
+    def forward(self, x: Hidden, condition: Labels) -> Hidden:
+        """Returns the channels scaled and shifted."""
+        scale, shift = self.read(condition)[:, :, None, None].chunk(2, 1)
+        return x * (1 + scale) + shift
+
+
 class Trunk(nn.Module):
     """Fuses maps from coarse to fine: project, resize, add, 3x3 convolution, ReLU (no normalization over the batch).
 
@@ -39,10 +62,13 @@ class Trunk(nn.Module):
         Channels inside.
     n_labels
         Of a trunk that is told which label is asked for; 0 for one that is not.
+    n_conditions
+        Numbers of a condition that scales and shifts each projection; 0 for none.
     """
 
-    def __init__(self, taps: Sequence[Tap], width: int, n_labels: int = 0) -> None:
+    def __init__(self, taps: Sequence[Tap], width: int, n_labels: int = 0, n_conditions: int = 0) -> None:
         super().__init__()
+        self.films = nn.ModuleList(Film(n_conditions, width) for _ in taps) if n_conditions else None
         self.projections = nn.ModuleList(nn.Conv2d(tap.n_channels, width, 1) for tap in taps)
         self.convolutions = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in taps)
         self.asked = nn.Linear(n_labels, width, bias=False) if n_labels else None
@@ -55,10 +81,12 @@ class Trunk(nn.Module):
             self.scale[index] = one.square().mean().sqrt().clamp_min(1e-6)
 
     def forward(self, maps: Maps, asked: Labels | None = None) -> Hidden:
-        """Returns `[batch, width, freq, frame]` at the finest tap; `asked` is one-hot over labels."""
+        """Returns `[batch, width, freq, frame]` at the finest tap; `asked` is one-hot over labels, or a condition."""
         x = None
         for index, (project, convolve) in enumerate(zip(self.projections, self.convolutions, strict=True)):
             here = project(maps[index] / self.scale[index])
+            if self.films is not None and asked is not None:
+                here = self.films[index](here, asked)
             if x is not None:
                 size = here.shape[-2:]
                 here = here + functional.interpolate(x, size=size, mode="bilinear", align_corners=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..classifiers.base import Classifier
-from ..classifiers.load import WEIGHTS, is_there
+from ..classifiers.load import WEIGHTS, is_there, split_options
 from ..errors import ModelError
 from . import EXPLAINERS, FITTED
 from .base import Explainer
@@ -22,7 +22,7 @@ def load_explainer(name_or_path: str | Path, *, classifier: Classifier, **option
     name_or_path
         A folder that `earmark fit` wrote, or a registry name: of a method that needs no fitting, or of the one that is
         embedded for this classifier, or that an installed package adds; where a folder has that name too, the folder is
-        taken.
+        taken. Options may follow it, for the command line: `codec-latent?codec=folder&share=0.1`.
     classifier
         What will be explained; a fitted explainer refuses any other than its own. An APEX that was fitted at another
         layer of it takes its map from there.
@@ -43,6 +43,9 @@ def load_explainer(name_or_path: str | Path, *, classifier: Classifier, **option
         raise ModelError(
             f"A classifier was expected, got {type(classifier).__name__}; load one with load_classifier(...) first."
         )
+    name_or_path, told = split_options(str(name_or_path))
+    whole = {name: int(value) for name, value in told.items() if isinstance(value, float) and value.is_integer()}
+    options = {**told, **whole, **options}
     folder = explainer_folder(name_or_path, classifier)
     if folder is None and is_ready(name_or_path):
         return _class(str(name_or_path)).ready(classifier, **options)

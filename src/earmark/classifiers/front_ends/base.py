@@ -27,6 +27,8 @@ class FrontEnd(nn.Module, ABC):
     rows_are_hz
         Whether each feature row is a band of frequencies, in rising order. Where they are not, borders of rows are a
         numbering, and only whole columns have a place in the sound: time, but no frequency.
+    gives_latents
+        Whether the features are the latents of a codec, stage `latents`.
     max_samples
         Samples of a clip that have any say; of a longer clip only the beginning counts. None: all have.
     """
@@ -36,6 +38,7 @@ class FrontEnd(nn.Module, ABC):
     native_stft: bool = False
     normalizes: bool = False
     rows_are_hz: bool = True
+    gives_latents: bool = False
     max_samples: int | None = None
 
     @abstractmethod

@@ -6,7 +6,7 @@ Weights are read from safetensors; no remote code runs unless it is asked for.
 import json
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -108,13 +108,15 @@ def load_hugging_face(
     return classifier
 
 
-def _read_model(name: str, revision: str | None, trust_remote_code: bool) -> nn.Module:
+def _read_model(
+    name: str, revision: str | None, trust_remote_code: bool, auto_class: Callable[..., Any] | None = None
+) -> nn.Module:
     """Returns the model with its classification head, in eval mode; says why where there is none."""
     transformers = import_transformers()
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         config = transformers.AutoConfig.from_pretrained(name, **options)
-        auto = _auto_class(transformers, config, name)
+        auto = (auto_class or _auto_class)(transformers, config, name)
         model, told = auto.from_pretrained(
             name, config=config, output_loading_info=True, use_safetensors=_safe_only(name), **options
         )
@@ -142,6 +144,8 @@ def _safe_only(name: str) -> bool | None:
 def _auto_class(transformers: Any, config: Any, name: str) -> Any:
     """Returns the class that loads a configuration's classifier."""
     kinds = list(config.architectures or [])
+    if config.model_type == "clap":
+        raise ModelError(f"{name} is a CLAP model, whose labels are prompts; pass prompts=['dog', 'rain', ...].")
     if kinds and not any(kind.endswith(_HEADS) or "WithTeacher" in kind for kind in kinds):
         raise ModelError(
             f"{name} is a {kinds[0]}, which has no classification head, so that it decides nothing that could be "

@@ -1,9 +1,10 @@
 """The decoders of L-MAC: mask logits from the maps of a frozen classifier."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 from ...classifiers.base import Classifier
 from ...classifiers.taps import Tap, count, find_taps, multiply_adds, tapped
 from ...errors import ModelError
+from ...fills import Fill
+from ...masking import masked_logits, mixed_features
 from ...training.loop import seeded_globals
 from ...types import ComplexStft, Logits, Samples
 from ..decoders import N_LEVELS, Labels, Maps, Plane, Planes, Trunk, levels, planes_of, row_positions
-from .config import LmacConfig
+from .config import LmacConfig, MaskStage, Scale, TrainingStage
 
 MaskLogits = Float[Tensor, "batch freq frame"]
 
@@ -37,11 +40,15 @@ class CompactDecoder(nn.Module):
         Of a decoder that is told which label is asked for; 0 for one that is not.
     detail
         Whether a clip's own level takes part; without it, a mask is as smooth as the finest tap.
+    n_conditions
+        Of a decoder that is told a condition, such as a text's embedding; 0 for one that is not.
     """
 
-    def __init__(self, taps: Sequence[Tap], width: int, n_labels: int = 0, *, detail: bool = True) -> None:
+    def __init__(
+        self, taps: Sequence[Tap], width: int, n_labels: int = 0, *, detail: bool = True, n_conditions: int = 0
+    ) -> None:
         super().__init__()
-        self.trunk = Trunk(taps, width, n_labels)
+        self.trunk = Trunk(taps, width, n_labels, n_conditions)
         self.planes = Planes(width, 1 + N_LEVELS * detail, taps[-1].n_freq)
         self.width, self.detail = width, detail
         start_at(self.planes.convolution, self.planes.rows_per_cell)
@@ -103,8 +110,36 @@ class Look:
         return Look(self.logits[at], tuple(one[at] for one in self.maps), self.whole[at], features, self.level[at])
 
 
+@runtime_checkable
+class Reading(Protocol):
+    """What of a configuration says how a decoder reads clips, and where its masks go."""
+
+    @property
+    def mask_stage(self) -> MaskStage:
+        """Where the mask lives."""
+
+    @property
+    def mask_scale(self) -> Scale:
+        """What it multiplies."""
+
+    @property
+    def reentry(self) -> TrainingStage:
+        """Where a masked clip enters."""
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether the decoder is told what is asked for."""
+
+    @property
+    def blind(self) -> bool:
+        """Whether it reads zeros in place of maps."""
+
+
+Config = TypeVar("Config", bound=Reading)
+
+
 @dataclass(frozen=True, eq=False)
-class Masker:
+class Masker(Generic[Config]):
     """A decoder around the classifier that it was made for.
 
     Parameters
@@ -120,19 +155,23 @@ class Masker:
     """
 
     classifier: Classifier
-    config: LmacConfig
+    config: Config
     taps: tuple[Tap, ...]
     decoder: nn.Module
     crossed: bool = False
 
-    @classmethod
-    def untrained(cls, classifier: Classifier, config: LmacConfig) -> "Masker":
+    @staticmethod
+    def untrained(classifier: Classifier, config: LmacConfig) -> "Masker[LmacConfig]":
         """Returns a decoder with first weights, of the size that the configuration asks for."""
         taps = find_taps(classifier, config.tap_layers)
-        width = config.width or (0 if config.preset == "paper" else _widest(classifier, taps, config))
-        with seeded_globals(config.seed, 0):
-            decoder = decoder_of(config, taps, len(classifier.labels), width)
-        return cls(classifier, config, taps, decoder.to(classifier.device).eval())
+
+        def masker_of(width: int, seed: int) -> Masker[LmacConfig]:
+            with seeded_globals(seed, 0):
+                decoder = decoder_of(config, taps, len(classifier.labels), width)
+            return Masker(classifier, config, taps, decoder.to(classifier.device).eval())
+
+        width = config.width or (0 if config.preset == "paper" else widest(masker_of))
+        return masker_of(width, config.seed)
 
     @torch.no_grad()
     def look(self, samples: Samples) -> Look:
@@ -158,6 +197,14 @@ class Masker:
             positions = (torch.arange(n_rows) + 0.5) / n_rows
         return self.decoder(look.maps, positions, look.level, asked if self.config.conditioned else None)
 
+    def reentered(self, samples: Samples, look: Look, mask: MaskLogits) -> Logits:
+        """Returns the logits of masked clips, by the route of training."""
+        mask, c = mask.to(samples), self.config
+        if look.features is not None:
+            mixed = mixed_features(self.classifier, samples, look.features, mask, Fill())
+            return self.classifier.logits(mixed, at="features")
+        return masked_logits(self.classifier, samples, mask, c.reentry, mask_scale=c.mask_scale, whole=look.whole)
+
     def cost(self) -> dict[str, float]:
         """Returns parameters and multiply-adds of the decoder, and each as a share of the classifier's own."""
         samples = self.classifier._noise()
@@ -182,16 +229,21 @@ def feature_levels(features: Float[Tensor, "batch mel frame"]) -> Plane:
     return planes_of(level)
 
 
-def _widest(classifier: Classifier, taps: tuple[Tap, ...], config: LmacConfig) -> int:
-    """Returns the largest width that keeps to the limits on parameters and multiply-adds."""
+def widest(masker_of: Callable[[int, int], Masker[Any]]) -> int:
+    """Returns the largest width that keeps to the limits on parameters and multiply-adds.
+
+    Parameters
+    ----------
+    masker_of
+        Width and seed to a decoder with first weights.
+    """
     for width in WIDTHS:
-        with seeded_globals(0):
-            decoder = decoder_of(config, taps, len(classifier.labels), width)
-        cost = Masker(classifier, config, taps, decoder.to(classifier.device)).cost()
+        masker = masker_of(width, 0)
+        cost = masker.cost()
         small = cost["parameters_share"] <= MOST_PARAMETERS and cost["multiply_adds_share"] <= MOST_MULTIPLY_ADDS
         if small:
             return width
     raise ModelError(
-        f"{classifier.name} is so small that no decoder has at most half of its parameters and a tenth of its "
+        f"{masker.classifier.name} is so small that no decoder has at most half of its parameters and a tenth of its "
         f"multiply-adds; give width= (at least {WIDTHS[-1]}) to take a larger one."
     )

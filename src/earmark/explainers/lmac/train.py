@@ -13,11 +13,9 @@ from torch import Generator, Tensor
 
 from ...classifiers.base import Classifier
 from ...errors import MismatchError, ModelError
-from ...fills import Fill
-from ...masking import masked_logits, mixed_features
 from ...metrics.faithfulness import Passes, average_drop, input_fidelity
 from ...training.loop import Progress, train
-from ...types import Clip, Logits, Samples
+from ...types import Clip, Samples
 from .. import fitted
 from ..stages import no_gradient
 from .config import LmacConfig
@@ -130,7 +128,7 @@ def _prepared(batch: Sequence[Tensor], generator: Generator, *, config: LmacConf
 class _Learner:
     """The steps of one fit."""
 
-    masker: Masker
+    masker: Masker[LmacConfig]
     data: fitted.Material
     guide: bool = False
     _looks: dict[int, Look] = field(default_factory=dict)
@@ -198,7 +196,7 @@ class _Learner:
         """Returns the weighted loss of masks of one area for each clip, from small to large ones in each batch."""
         c, task = self.config, self.classifier.task
         areas = areas_between(drawn.budget.to(mask_logits), c.least_area, c.most_area)
-        inside = self._reentered(drawn.samples, look, top_mask(mask_logits, areas, c.softness, hard=c.hard))
+        inside = self.masker.reentered(drawn.samples, look, top_mask(mask_logits, areas, c.softness, hard=c.hard))
         if c.area_loss == "drop":
             losses = drop_loss(inside, look.logits, target, task)
         else:
@@ -223,8 +221,8 @@ class _Learner:
     def _masked_loss(
         self, samples: Samples, look: Look, mask: Gain, target: Targets, weights: Weights
     ) -> dict[str, Tensor]:
-        inside = self._reentered(samples, look, mask)
-        outside = self._reentered(samples, look, 1 - mask) if weights.outside else look.logits
+        inside = self.masker.reentered(samples, look, mask)
+        outside = self.masker.reentered(samples, look, 1 - mask) if weights.outside else look.logits
         decided = fitted.is_decided(look.logits, self.classifier)
         return lmac_loss(inside, outside, mask, target, self.classifier.task, weights, decided)
 
@@ -237,14 +235,6 @@ class _Learner:
             self._looks[index] = look
         return self._looks[index]
 
-    def _reentered(self, samples: Samples, look: Look, mask: Gain) -> Logits:
-        mask = mask.to(samples)
-        if look.features is not None:
-            mixed = mixed_features(self.classifier, samples, look.features, mask, Fill())
-            return self.classifier.logits(mixed, at="features")
-        c = self.config
-        return masked_logits(self.classifier, samples, mask, c.reentry, mask_scale=c.mask_scale, whole=look.whole)
-
     @torch.no_grad()
     def _judged(self, index: int, samples: Samples) -> dict[str, list[float]]:
         look = self._held_out_look(index, samples)
@@ -255,10 +245,10 @@ class _Learner:
         if self.config.objective != "soft":
             for area in AREAS:
                 kept = top_mask(mask_logits, torch.full((len(samples),), area), 1.0)
-                found[f"drop_{area:g}"] = average_drop(passes(self._reentered(samples, look, kept))).tolist()
+                found[f"drop_{area:g}"] = average_drop(passes(self.masker.reentered(samples, look, kept))).tolist()
         if self.config.objective != "areas":
             mask = mask_logits.sigmoid()
-            inside = passes(self._reentered(samples, look, mask))
+            inside = passes(self.masker.reentered(samples, look, mask))
             found |= {"drop": average_drop(inside).tolist(), "fidelity": input_fidelity(inside).tolist()}
             found["mask_mean"] = mask.mean((1, 2)).tolist()
         return found
@@ -270,7 +260,7 @@ def bytes_of(look: Look) -> int:
     return sum(part.nbytes for part in held if part is not None)
 
 
-def _take_over(start: "Lmac", masker: Masker) -> None:
+def _take_over(start: "Lmac", masker: Masker[LmacConfig]) -> None:
     """Fills a decoder with the weights of another one."""
     if start.classifier.fingerprint != masker.classifier.fingerprint:
         raise MismatchError(
@@ -288,7 +278,7 @@ def _parts(samples: np.ndarray, size: int) -> list[np.ndarray]:
     return [samples[first : first + size] for first in range(0, len(samples), size)]
 
 
-def _diagnostics(masker: Masker, data: fitted.Material, history: list[dict[str, float]]) -> dict[str, Any]:
+def _diagnostics(masker: Masker[LmacConfig], data: fitted.Material, history: list[dict[str, float]]) -> dict[str, Any]:
     best = max(history, key=lambda row: (row["score"], row["epoch"]))
     passes = {"soft": 3, "areas": 2, "both": 4}[masker.config.objective]  # the clip, and what its masks keep and leave
     n_clips = len(history) * fitted.n_steps(data, masker.config) * fitted.batch_size(data, masker.config)
