@@ -108,8 +108,7 @@ def clips_of(classifier: str, condition: str, n: int) -> list:
     """Returns the clips of a condition."""
     if condition == "speech":
         clean = methods.clips_of(classifier, "clean", n)
-        words = em.folder(Path(os.environ["EARMARK_DATA"]) / "speech_commands_test")
-        return list(mix(clean, "speech:12", list(words)))
+        return list(mix(clean, f"speech:12:{Path(os.environ['EARMARK_DATA']) / 'speech_commands_test'}"))
     return methods.clips_of(classifier, condition, n)
 
 

@@ -308,6 +308,7 @@ REGIONS = {"views": ("time",), "draws": 1, "keep_draws": 0}
 BRIEF = {"epochs": 1, "batch_size": 4}
 FAST = {"n_stages": 1, "epochs_per_stage": 1, "pictures": False}
 
+
 #: How each public name is called. "normal" succeeds; the others fail in the middle, as `World.breaking` says, or by
 #: what they are given ("wrong"). A value that is `None` says why: no code of ours runs, or nothing can fail.
 def gradient_at_the_map(world):
