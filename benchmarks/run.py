@@ -17,6 +17,7 @@ SCRIPTS = [
     ["metrics_speed.py"],
     ["perturbation_speed.py"],
     ["costs.py"],
+    ["pretrained_speed.py"],
     ["sanity.py"],
     ["decoder_controls.py"],
     ["esc10_noise.py"],
