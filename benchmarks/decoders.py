@@ -5,7 +5,7 @@
     EARMARK_DATA=... python benchmarks/decoders.py sound scenes-cnn [--clips 24]
     python benchmarks/decoders.py tables
 
-The record: `score esc10-cnn` with clean (32 clips), ood (24), id (16); `score scenes-cnn clean --clips 16`; `sound`
+The record: `score esc10-cnn` with clean (40 clips), ood (24), white (16); `score scenes-cnn clean --clips 16`; `sound`
 with 16 clips of ESC-10 and 12 scenes. `lmac` is the embedded decoder, whose card has the command that made it.
 
 Decoders learn from the classifier's own training clips (folds 1 to 3 of ESC-10; `scenes:240`) and are scored on fold 5,
