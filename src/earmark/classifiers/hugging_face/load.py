@@ -32,7 +32,7 @@ def is_hugging_face(folder: Path) -> bool:
     """Says whether a folder holds a model of transformers."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(config, dict) and "model_type" in config
 
