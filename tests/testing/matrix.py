@@ -32,14 +32,13 @@ from earmark.types import Clip, seeded
 HUB = "transformers/"  # what names of families of that library begin with
 NAMES = (*FAMILIES, *(f"{HUB}{name}" for name in PRETRAINED))
 
-#: One of each kind of map: planes, channels last, tokens with and without special ones, frames alone, samples, padding,
-#: rows without a frequency.
-KINDS = ("resnet", "swin", "hts-at", "samples-cnn", "mfcc-cnn", "panns-cnn14")
-KINDS_OF_HUB = tuple(f"{HUB}{name}" for name in ("ast", "wav2vec2-weighted", "whisper"))
-#: In an ordinary run, these are made on families of `KINDS` alone; elsewhere they are asked whether they apply.
-COSTLY = ("lmac-td", "l2i", "codec-latent")
-#: What the page promises of every family: these are also asked about another length, and about all labels present.
+#: One of each kind of map: planes, channels last, samples, rows that are no bands, tokens and padding, frames alone.
+KINDS = ("resnet", "swin", "samples-cnn", "mfcc-cnn", f"{HUB}ast", f"{HUB}whisper")
+#: Made on every family in every run; all others are made in a whole run and on `KINDS`, and elsewhere asked whether they
+#: apply. These are also asked about another length, and about all labels that are present.
 THOROUGH = ("apex", "integrated-gradients", "lmac")
+#: Families on which types and shapes are checked too, which takes a third of the time; all of them in a whole run.
+TYPED = ("resnet", f"{HUB}ast")
 
 #: They say the same for every label, since they do not look at the model.
 BLIND = ("energy", "random", "all-ones", "all-zeros", "edge")
@@ -48,8 +47,7 @@ COARSE = ("lmac", "lmac-td", "l2i")
 #: Values of the map's cells, which have no frequency where the map has none.
 OF_THE_MAP = ("apex", "grad-cam", "grad-cam-plus-plus")
 
-SECONDS, LONGER_S = 0.5, 0.65  # of the clips
-PAGE_S = 1.0  # of the clip on which families are verified and described
+SECONDS, LONGER_S = 0.5, 1.0  # of the clips; on the longer ones families are verified, and described in the page
 N_CLIPS = {"apex": 10}  # that an explainer is fitted on, the fewest that it takes; others take 6
 HELD_OUT = 2
 
@@ -109,13 +107,15 @@ def build(name: str, folder: Path) -> Classifier:
 
 
 def row(name: str, classifier: Classifier, *, whole: bool = False) -> Row:
-    """Returns what every method says to a family; costly ones are made in a whole run, or on one of a kind."""
-    one_of_a_kind = whole or name in KINDS + KINDS_OF_HUB
+    """Returns what every method says to a family; in a whole run, all are made (see `THOROUGH`)."""
     reasons, broken = {}, {}
-    with nullcontext() if one_of_a_kind else types_unchecked():
-        report, before = verify(classifier, clips=[sound(classifier.sample_rate, PAGE_S)]), state_of(classifier.module)
+    with nullcontext() if whole or name in TYPED else types_unchecked():
+        report, before = (
+            verify(classifier, clips=[sound(classifier.sample_rate, LONGER_S)]),
+            state_of(classifier.module),
+        )
         for method in EXPLAINERS:
-            makes = one_of_a_kind or method not in COSTLY
+            makes = whole or name in KINDS or method in THOROUGH
             try:
                 reasons[method] = _cell(method, classifier, before) if makes else _misfit(method, classifier)
             except Exception as error:  # a crash is a finding too
@@ -125,7 +125,7 @@ def row(name: str, classifier: Classifier, *, whole: bool = False) -> Row:
 
 @contextmanager
 def types_unchecked() -> Iterator[None]:
-    """Leaves out the checks of types and shapes, which take a third of the time and are made on one of each kind."""
+    """Leaves out the checks of types and shapes."""
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
@@ -148,7 +148,7 @@ def _cell(method: str, classifier: Classifier, before: dict[str, Any]) -> str:
         If a promise is broken.
     """
     try:
-        reason = _misfit(method, classifier) if method in FITTED else ""
+        reason = _misfit(method, classifier) if method in FITTED and method not in FITS else ""
         if not reason:
             _promises(made(method, classifier), classifier)
     except ModelError as refusal:
