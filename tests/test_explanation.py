@@ -11,8 +11,8 @@ from tests.explainers import nets
 
 from earmark.audio.stft import Stft
 from earmark.classifiers.base import Grid
+from earmark.evidence import Attribution
 from earmark.explainers.gradient import InputXGradient, Saliency
-from earmark.explanation import Attribution
 from earmark.store.explanations import load_explanation
 
 GRID = Grid(8000, 4000, Stft(256, 128))

@@ -10,7 +10,7 @@ from earmark.checks.config import CheckConfig
 from earmark.checks.subject import Subject
 from earmark.classifiers.load import load_classifier
 from earmark.data.scenes import scenes
-from earmark.explanation import Attribution
+from earmark.evidence import Attribution
 
 
 class Gapped(Told):

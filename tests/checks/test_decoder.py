@@ -21,11 +21,11 @@ from earmark.checks.subject import Subject
 from earmark.checks.summary import summary_of
 from earmark.classifiers.wrap import wrap
 from earmark.errors import InputError
+from earmark.evidence import Mask
 from earmark.explainers.base import Explainer, Pass
 from earmark.explainers.lmac.config import LmacConfig
 from earmark.explainers.lmac.train import fit_lmac
 from earmark.explainers.load import load_explainer
-from earmark.explanation import Mask
 from earmark.render.check_page import check_page
 from earmark.testing.toys import band_classifier
 from earmark.testing.untouched import untouched

@@ -3,8 +3,8 @@
 import torch
 
 from earmark.audio.waveform import Waveform
+from earmark.evidence import Mask
 from earmark.explainers.base import Explainer, Pass
-from earmark.explanation import Mask
 from earmark.testing.toys import band_classifier
 from earmark.types import Clip, Region
 

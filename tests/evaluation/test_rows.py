@@ -10,8 +10,8 @@ from earmark.audio.waveform import Waveform
 from earmark.evaluation.batches import Batch
 from earmark.evaluation.config import EvaluateConfig
 from earmark.evaluation.rows import maps_of, rows_of
+from earmark.evidence import Resynthesis
 from earmark.explainers.load import load_explainer
-from earmark.explanation import Resynthesis
 from earmark.fills import Fill
 from earmark.masking import masked_logits
 from earmark.metrics.faithfulness import average_drop, faithfulness_prob

@@ -7,12 +7,12 @@ import torch
 
 from earmark.audio.waveform import Waveform
 from earmark.errors import ModelError, TargetError
+from earmark.evidence import Mask
 from earmark.explainers.beside import embedded_masker, masks_beside, measured
 from earmark.explainers.lmac.config import LmacConfig
 from earmark.explainers.lmac.decoder import Masker
 from earmark.explainers.lmac.explainer import Lmac
 from earmark.explainers.load import load_explainer
-from earmark.explanation import Mask
 from earmark.testing.toys import band_classifier
 
 RATE = 8000

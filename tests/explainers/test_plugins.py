@@ -11,7 +11,7 @@ from earmark.explainers.plugins import plugins
 MODULE = '''
 import torch
 from earmark.explainers.base import Explainer, Pass
-from earmark.explanation import Attribution
+from earmark.evidence import Attribution
 
 class Loudest(Explainer):
     """The loudest bin of each frame."""

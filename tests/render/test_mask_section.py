@@ -12,7 +12,7 @@ import soundfile
 from tests.render.reading import HOSTILE, Reader
 from tests.store import examples
 
-from earmark.explanation import Mask
+from earmark.evidence import Mask
 from earmark.masking import common_gain
 from earmark.render.page import explanation_page
 from earmark.render.words import number

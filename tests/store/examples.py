@@ -10,15 +10,8 @@ from earmark.audio.waveform import Waveform
 from earmark.classifiers.base import Grid
 from earmark.classifiers.geometry import Axis, Geometry
 from earmark.data.scenes import scenes
-from earmark.explanation import (
-    Attribution,
-    ChannelEvidence,
-    Explanation,
-    Mask,
-    PrototypeEvidence,
-    Provenance,
-    Resynthesis,
-)
+from earmark.evidence import Attribution, ChannelEvidence, Mask, PrototypeEvidence, Resynthesis
+from earmark.explanation import Explanation, Provenance
 from earmark.prototypes.bank import Prototype
 from earmark.types import Prediction, Region, Target
 

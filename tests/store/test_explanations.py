@@ -14,7 +14,7 @@ from tests.store import examples
 from earmark.audio.files import info, read, write
 from earmark.audio.waveform import Waveform
 from earmark.errors import InputError, MismatchError
-from earmark.explanation import Mask
+from earmark.evidence import Mask
 from earmark.store.explanations import load_explanation, save_explanation, save_explanations
 from earmark.store.sounds import to_steps
 

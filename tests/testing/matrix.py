@@ -15,13 +15,14 @@ from earmark.audio.waveform import Waveform
 from earmark.checks.verify import Report, verify
 from earmark.classifiers.base import Classifier
 from earmark.errors import ModelError
+from earmark.evidence import Evidence
 from earmark.explainers import EXPLAINERS, FITTED
 from earmark.explainers.apex.fit import fit_apex
 from earmark.explainers.base import Explainer
 from earmark.explainers.l2i.train import fit_l2i
 from earmark.explainers.lmac.train import fit_lmac
 from earmark.explainers.lmac_td.train import fit_lmac_td
-from earmark.explanation import Evidence, Explanation
+from earmark.explanation import Explanation
 from earmark.testing.explainer_checks import sentence
 from earmark.testing.families import FAMILIES, PRETRAINED, family
 from earmark.testing.report import expect
@@ -34,8 +35,8 @@ NAMES = (*FAMILIES, *(f"{HUB}{name}" for name in PRETRAINED))
 
 #: One of each kind of map: planes, channels last, samples, rows that are no bands, tokens and padding, frames alone.
 KINDS = ("resnet", "swin", "samples-cnn", "mfcc-cnn", f"{HUB}ast", f"{HUB}whisper")
-#: Made on every family in every run; all others are made in a whole run and on `KINDS`, and elsewhere asked whether they
-#: apply. These are also asked about another length, and about all labels that are present.
+#: Made on every family in every run; all others are made in a whole run and on `KINDS`, and elsewhere asked whether
+#: they apply. These are also asked about another length, and about all labels that are present.
 THOROUGH = ("apex", "integrated-gradients", "lmac")
 #: Families on which types and shapes are checked too, which takes a third of the time; all of them in a whole run.
 TYPED = ("resnet", f"{HUB}ast")

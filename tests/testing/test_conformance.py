@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from earmark.errors import InputError, ModelError, TargetError
+from earmark.evidence import Attribution, Mask
 from earmark.explainers import EXPLAINERS, FITTED
 from earmark.explainers.apex.config import ApexConfig
 from earmark.explainers.apex.explainer import Apex
 from earmark.explainers.base import Explainer, Pass
-from earmark.explanation import Attribution, Mask
 from earmark.metrics import METRICS
 from earmark.metrics.faithfulness import Passes
 from earmark.prototypes.bank import BankRules, PrototypeBank, basis_hash

@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from ..explanation import Attribution, Evidence, PrototypeEvidence
+from ..evidence import Attribution, Evidence, PrototypeEvidence
 from ..types import Samples, Target
 from .config import CheckConfig
 from .results import CheckResult, Progress, Table

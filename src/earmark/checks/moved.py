@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..classifiers.base import Grid
-from ..explanation import Evidence, PrototypeEvidence
+from ..evidence import Evidence, PrototypeEvidence
 from ..masking import region_mask
 from ..metrics.stability import WINDOW, iou_of_top, moved_frames, rank_correlation, ssim
 from ..metrics.transforms import Change

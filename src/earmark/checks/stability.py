@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ..classifiers.base import Classifier, Grid
 from ..errors import EarmarkError
+from ..evidence import Evidence
 from ..explainers.base import Explainer
-from ..explanation import Evidence
 from ..metrics.stability import (
     confidence_change,
     same_decision,

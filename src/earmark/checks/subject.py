@@ -19,9 +19,9 @@ from ..audio.files import load_clip
 from ..audio.names import printable
 from ..classifiers.base import Classifier
 from ..errors import DataError, EarmarkError, InputError, TargetError
+from ..evidence import Evidence
 from ..explainers.base import Explainer
 from ..explainers.load import load_explainer
-from ..explanation import Evidence
 from ..types import Clip, Samples, Target
 from .memory import Memory
 from .rebinding import draws, on_classifier, with_seed

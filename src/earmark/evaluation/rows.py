@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..evidence import Attribution, Resynthesis
 from ..explainers.base import Explainer
-from ..explanation import Attribution, Resynthesis
 from ..fills import Fill
 from ..masks import MapFlag, Ranking, cleaned, mask_of, ranking_of, smoothed
 from ..metrics import METRICS

@@ -19,7 +19,8 @@ from ..audio.waveform import Waveform
 from ..classifiers.base import Classifier
 from ..classifiers.surgery import own_precision
 from ..errors import TargetError
-from ..explanation import Evidence, Explanation, Provenance
+from ..evidence import Evidence
+from ..explanation import Explanation, Provenance
 from ..types import Clip, Logits, Prediction, Samples, ScoreFunction, Target, label_index, resolve_target
 from .rebinding import on_classifier
 

@@ -9,7 +9,8 @@ from ..audio.waveform import Waveform
 from ..classifiers.base import Classifier
 from ..classifiers.surgery import own_precision
 from ..errors import ModelError
-from ..explanation import Explanation, Mask
+from ..evidence import Mask
+from ..explanation import Explanation
 from ..masking import masked_logits
 from ..metrics.complexity import energy_kept, mask_mean
 from ..types import probabilities

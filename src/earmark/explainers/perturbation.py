@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..audio.waveform import Waveform
 from ..classifiers.base import Classifier
-from ..explanation import Attribution, Explanation
+from ..evidence import Attribution
+from ..explanation import Explanation
 from ..fills import Fill, stft_fill
 from ..types import Logits, Prediction, Samples, ScoreFunction, Target
 from .base import Explainer, Pass

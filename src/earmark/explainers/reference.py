@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..classifiers.base import Classifier
 from ..errors import ModelError
-from ..explanation import Attribution, Evidence
+from ..evidence import Attribution, Evidence
 from ..types import Samples, ScoreFunction, Stage, Target
 from .base import Explainer, Pass
 from .config import InputStage, Settings

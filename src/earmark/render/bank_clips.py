@@ -14,7 +14,7 @@ from ..audio.files import encode
 from ..audio.stft import Stft
 from ..audio.waveform import Waveform
 from ..classifiers.base import Grid
-from ..explanation import SoundFinder
+from ..evidence import SoundFinder
 from ..masking import evidence_of, region_gain
 from ..prototypes.bank import Prototype
 from ..prototypes.pictures import Picture

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..explanation import PrototypeEvidence
+from ..evidence import PrototypeEvidence
 from . import words
 from .figures import COLORS
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ..audio.waveform import Waveform
 from ..evaluation.compare import Comparison, Side
-from ..explanation import Explanation, Mask, PrototypeEvidence, Provenance
+from ..evidence import Mask, PrototypeEvidence
+from ..explanation import Explanation, Provenance
 from ..masking import common_gain
 from ..types import Region
 from . import words

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from ..audio.waveform import Waveform
-from ..explanation import Attribution, Explanation, PrototypeEvidence
+from ..evidence import Attribution, PrototypeEvidence
+from ..explanation import Explanation
 from ..prototypes.bank import Prototype
 from ..types import Region
 from . import words

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from ..audio.waveform import Waveform
-from ..explanation import ChannelEvidence, Explanation, PrototypeEvidence
+from ..evidence import ChannelEvidence, PrototypeEvidence
+from ..explanation import Explanation
 from ..prototypes.bank import Prototype
 from ..types import Region
 from . import words

@@ -8,7 +8,8 @@ import math
 from typing import Any
 
 from ..audio.waveform import Waveform
-from ..explanation import Explanation, Mask
+from ..evidence import Mask
+from ..explanation import Explanation
 from . import words
 from .figures import COLORS
 from .gallery import Plot

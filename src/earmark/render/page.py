@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import quote
 
 from ..audio.waveform import Waveform
-from ..explanation import Attribution, Explanation, PrototypeEvidence, Provenance
+from ..evidence import Attribution, PrototypeEvidence
+from ..explanation import Explanation, Provenance
 from ..masking import common_gain
 from . import words
 from .bars import bars_of

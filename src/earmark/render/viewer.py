@@ -19,7 +19,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..audio.waveform import Waveform
-from ..explanation import Attribution, Explanation, PrototypeEvidence
+from ..evidence import Attribution, PrototypeEvidence
+from ..explanation import Explanation
 from . import words
 from .figures import COLORS, heat_of
 from .raster import Axes

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable
 
 from ..audio.waveform import Waveform
-from ..explanation import Explanation, PrototypeEvidence
+from ..evidence import PrototypeEvidence
+from ..explanation import Explanation
 from ..types import Region, Target
 
 #: Method names as people write them, where it is not the registry name itself.

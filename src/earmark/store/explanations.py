@@ -22,7 +22,8 @@ from ..audio.stft import Stft
 from ..audio.waveform import Waveform
 from ..classifiers.base import Grid
 from ..errors import InputError, MismatchError
-from ..explanation import EVIDENCE, Explanation, PrototypeEvidence, Provenance
+from ..evidence import EVIDENCE, PrototypeEvidence
+from ..explanation import Explanation, Provenance
 from ..masking import common_gain
 from ..render.page import explanation_page, index_page
 from ..types import Prediction, Target

@@ -16,7 +16,7 @@ from ..audio.files import read
 from ..audio.waveform import Waveform
 from ..classifiers.base import Grid
 from ..errors import InputError
-from ..explanation import PrototypeEvidence
+from ..evidence import PrototypeEvidence
 from ..masking import heard_in
 from ..prototypes.bank import Prototype
 

@@ -13,8 +13,9 @@ from torch import Tensor
 from ..audio.waveform import Waveform
 from ..classifiers.base import Classifier
 from ..errors import EarmarkError, ModelError, TargetError
+from ..evidence import Attribution, PrototypeEvidence
 from ..explainers.base import Explainer
-from ..explanation import Attribution, Explanation, PrototypeEvidence
+from ..explanation import Explanation
 from ..store.explanations import load_explanation, save_explanation
 from ..types import ScoreFunction, Target
 from .report import NotApplicableError, expect

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ..classifiers.base import Classifier
 from ..errors import ModelError
+from ..evidence import Attribution
 from ..explainers.base import Explainer
-from ..explanation import Attribution
 from ..metrics.localization import roc_auc
 from .report import NotApplicableError, expect
 from .subject import Subject, noise

@@ -8,9 +8,10 @@ import torch
 
 from ..audio.waveform import Waveform
 from ..classifiers.base import Classifier
+from ..evidence import Evidence
 from ..explainers.base import Explainer
 from ..explainers.load import load_explainer
-from ..explanation import Evidence, Explanation
+from ..explanation import Explanation
 from .report import NotApplicableError
 from .untouched import bits
 

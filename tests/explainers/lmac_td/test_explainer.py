@@ -8,6 +8,7 @@ import torch
 from earmark.audio.waveform import Waveform
 from earmark.checks.rebinding import on_classifier
 from earmark.errors import InputError, ModelError, TargetError
+from earmark.evidence import Resynthesis
 from earmark.explainers.base import Pass
 from earmark.explainers.lmac_td.autoencoder import autoencoder_of
 from earmark.explainers.lmac_td.config import LmacTdConfig
@@ -15,7 +16,6 @@ from earmark.explainers.lmac_td.explainer import Heard, LmacTd
 from earmark.explainers.lmac_td.refusals import misfit
 from earmark.explainers.lmac_td.separator import Look, Separator
 from earmark.explainers.load import load_explainer
-from earmark.explanation import Resynthesis
 from earmark.store.explanations import load_explanation
 from earmark.testing.conformance import check_explainer
 from earmark.testing.toy_networks import toy_network

@@ -14,7 +14,7 @@ from ...audio.waveform import Waveform
 from ...classifiers.base import Classifier, Context, Tapped
 from ...classifiers.geometry import Geometry
 from ...errors import InputError, ModelError
-from ...explanation import ChannelEvidence, PrototypeEvidence
+from ...evidence import ChannelEvidence, PrototypeEvidence
 from ...prototypes.bank import Prototype, PrototypeBank, find_audio
 from ...prototypes.build import cell_regions
 from ...prototypes.pictures import Picture

@@ -15,7 +15,8 @@ from ...classifiers.codec.base import Codec, Latents
 from ...classifiers.codec.front_end import CodecFrontEnd
 from ...classifiers.codec.load import load_codec
 from ...errors import MismatchError, ModelError
-from ...explanation import Evidence, Explanation, Resynthesis
+from ...evidence import Evidence, Resynthesis
+from ...explanation import Explanation
 from ...types import Clip, Prediction, Samples, Target, probabilities
 from ..base import Explainer, Pass
 from ..lmac_td.evidence import derived_gain

@@ -16,7 +16,7 @@ from ...classifiers.base import Classifier, Grid
 from ...classifiers.surgery import own_precision
 from ...classifiers.taps import Tap, find_taps
 from ...errors import ModelError
-from ...explanation import Mask
+from ...evidence import Mask
 from ...masking import evidence_of
 from ...types import Clip, Samples, Target, resolve_target
 from ..base import Explainer, Pass

@@ -12,7 +12,7 @@ from torch import nn
 from ...classifiers.base import Classifier
 from ...classifiers.taps import Tap
 from ...errors import InputError, TargetError
-from ...explanation import Evidence, Mask
+from ...evidence import Evidence, Mask
 from ...types import Clip, Samples, Target
 from .. import fitted
 from ..base import Explainer, Pass

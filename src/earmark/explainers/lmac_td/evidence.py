@@ -7,7 +7,7 @@ from torch import Tensor
 from ...audio.stft import Stft
 from ...audio.waveform import Waveform
 from ...classifiers.base import Grid
-from ...explanation import Resynthesis
+from ...evidence import Resynthesis
 from ...types import Samples
 from .autoencoder import Autoencoder, Code, reconstruction_snr_db
 

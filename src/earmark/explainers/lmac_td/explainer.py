@@ -11,7 +11,8 @@ import torch
 from ...audio.waveform import Waveform
 from ...classifiers.base import Classifier
 from ...errors import InputError, TargetError
-from ...explanation import Evidence, Explanation
+from ...evidence import Evidence
+from ...explanation import Explanation
 from ...types import Clip, Prediction, Samples, Target
 from .. import fitted
 from ..base import Explainer, Pass, learned_sha256

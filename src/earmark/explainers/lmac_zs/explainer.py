@@ -13,7 +13,7 @@ from ...classifiers.base import Classifier
 from ...classifiers.taps import Tap
 from ...classifiers.zero_shot import PromptLogits, ZeroShot
 from ...errors import ModelError
-from ...explanation import Evidence, Mask
+from ...evidence import Evidence, Mask
 from ...types import Clip, Samples, Target
 from ..base import Explainer, Pass
 from ..fitted_config import options_of
