@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/earmark demo --out demo
 
 test: $(VENV)/.installed-test browser
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 browser:  # for the tests of the pages; without root or apt, install Chromium yourself, else these tests are skipped
 	@command -v chromium chromium-browser google-chrome >/dev/null || { \

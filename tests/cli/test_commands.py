@@ -12,6 +12,7 @@ import soundfile
 
 import earmark as em
 from earmark.classifiers.load import WEIGHTS
+from earmark.cli.lazy import COMMANDS, real
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,12 @@ def test_help_is_instant_and_imports_nothing_heavy(cold):
     assert best < 0.5  # the promise, in seconds of a processor: others may have the cores while tests run
     code = "import sys, earmark.cli.root; print([m for m in ('torch', 'numpy', 'matplotlib') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_each_says_of_itself(name):
+    command = real(name)
+    assert command.name == name and command.help.splitlines()[0] == COMMANDS[name][1]
 
 
 def cpu_seconds(function):

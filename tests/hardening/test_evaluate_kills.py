@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-N_KILLS = 6
+N_KILLS = 3
 
 
 def test_random_kills_lose_and_double_no_row_and_leave_nothing(tmp_path):

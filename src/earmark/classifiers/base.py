@@ -1,8 +1,8 @@
 """Classifier: a chain of named stages that can be entered at any of them."""
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property, lru_cache, partial
 from typing import Any, Literal
 
@@ -147,11 +147,13 @@ class Classifier:
 
     def tap(self, samples: Samples) -> Tapped:
         """Returns map and logits of one forward pass; the logits are the model's own, bit for bit."""
+        past = None if self.has_own_head else surgery.Past(self.module, self.map_layer)
         with self._at_rest(), surgery.record(self._layer) as outputs:
             features = self._features(samples)
-            logits = self._run(features)
+            with past.recording() if past and len(samples) == 1 and self._head_is_run else nullcontext():
+                logits = self._run(features)
         maps = self._canonical(outputs)
-        return Tapped(maps, logits, Context(features, layouts.special_of(outputs[0], self.map_axes)))
+        return Tapped(maps, logits, Context(features, layouts.special_of(outputs[0], self.map_axes), past))
 
     @contextmanager
     def cut(self, samples: Samples) -> Iterator["Cut"]:
@@ -203,7 +205,7 @@ class Classifier:
     def head(self) -> Head:
         """How logits depend on the map, probed once."""
         with surgery.traceable(), self._at_rest():  # also where a weight is merely read
-            shape = self.at(self._noise(), "map").shape[1:]
+            shape = self._dummy.map.shape[1:]
             like = torch.zeros((), device=self.device, dtype=self.dtype)
             function = partial(self.logits, at="map", context=self._dummy_context)
             return probe_head(function, (shape[0], shape[1], shape[2]), self.module, like=like)
@@ -343,24 +345,38 @@ class Classifier:
         raw = layouts.raw_of(maps, self.map_axes, None if context is None else context.special)
         if self._given_head is not None:
             return promises.logits_of(self._given_head, raw, self.name, "a map", len(self.labels))
-        features = self._dummy_features if context is None else context.features
+        context = self._dummy_context if context is None else context
+        features = context.features
         if self._head_needs == "length":
             features = features[:1]
         elif self._head_needs == "batch":
             features = features.expand(len(maps), *features.shape[1:])
-        with surgery.replace(self._layer, raw):
+        past = context.past if len(features) == len(context.features) else None
+        if past is None or features.requires_grad:
+            with surgery.replace(self._layer, raw):
+                return self._run(features)
+        with past.skipped() if past.known else past.recording(), surgery.replace(self._layer, raw):
             return self._run(features)
+
+    @property
+    def _head_is_run(self) -> bool:
+        """Whether explanations run what lies behind the map, as far as that is known."""
+        return "head" in vars(self) and self.head.weight is None
 
     @cached_property
     def _dummy_features(self) -> Tensor:
         with surgery.traceable():
             return self.at(self._noise(), "features").detach()
 
-    @cached_property
+    @property
     def _dummy_context(self) -> Context:
         """The context of noise, with which the head is probed."""
+        return self._dummy.context
+
+    @cached_property
+    def _dummy(self) -> Tapped:
         with surgery.traceable():
-            return self.tap(self._noise()).context
+            return self.tap(self._noise())
 
     @cached_property
     def _head_needs(self) -> Literal["length", "features", "batch"]:
@@ -392,9 +408,23 @@ class Classifier:
             shape = (rows, columns)
             if self._known_axes and shape == (self._known_axes[0].n_inputs, self._known_axes[1].n_inputs):
                 return self._geometry_of(self._known_axes, n_samples)  # padded to one length: the network sees no other
-            known = self._known_axes and confirm_frames(self.map_of_features, shape, self._known_axes, like=like)
-            self._known_axes = known or probe_axes(self.map_of_features, shape, like=like)
+            backbone = self._map_of_places
+            known = self._known_axes and confirm_frames(backbone, shape, self._known_axes, like=like)
+            self._known_axes = known or probe_axes(backbone, shape, like=like)
         return self._geometry_of(self._known_axes, n_samples)
+
+    @property
+    def _map_of_places(self) -> Callable[[Tensor], Map]:
+        """What gives, of features, a map whose cells lie where those of the map do, and as little in between as can be.
+
+        That is the first block of an encoder: blocks that follow leave tokens where they are, mix them, and cost time.
+        """
+        if not self.blocks or self.map_layer == self.blocks[0]:
+            return self.map_of_features
+        first = self.with_map(self.blocks[0])
+        with surgery.traceable():
+            cells = first.tap(self._noise()).map.shape[2:]
+        return first.map_of_features if cells == self._dummy.map.shape[2:] else self.map_of_features
 
     def _geometry_of(self, axes: tuple[Axis, Axis], n_samples: int) -> Geometry:
         edges = tuple(self.front_end.row_edges_hz().tolist())

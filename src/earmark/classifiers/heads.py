@@ -202,10 +202,10 @@ def probe_head(function: HeadFunction, shape: tuple[int, int, int], module: nn.M
         if head is not None:
             return head
     with torch.no_grad():
-        n_labels = function(maps[:1]).shape[1]
-        for norm, linear in _norm_pairs(module, shape[0], n_labels):
+        logits = [(scale * maps, function(scale * maps)) for scale in SCALES]
+        for norm, linear in _norm_pairs(module, shape[0], logits[0][1].shape[1]):
             lifted = Head("T2", function, linear.weight.detach(), _bias(linear), norm)
-            if all(_close(lifted.linear(lifted.lift(scale * maps)), function(scale * maps)) for scale in SCALES):
+            if all(_close(lifted.linear(lifted.lift(scaled)), own) for scaled, own in logits):
                 return lifted
     return Head(_held_tier(function, maps), function)
 

@@ -1,6 +1,6 @@
 """What one pass of a classifier shows: map and logits, what belongs to a map, the grid of a clip."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from ..errors import ModelError
 from ..types import Features, Logits, Map
 from . import layouts
 from .layouts import MapAxes
+from .surgery import Past
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,21 @@ class Context:
         layers, positions).
     special
         Tokens `[batch, special, channel]` of the map layer that stand for no place, where it has some.
+    past
+        What the module computes of these features before the map layer, once that is known.
     """
 
     features: Features
     special: Tensor | None = None
+    past: Past | None = field(default=None, repr=False)
 
     def of(self, index: int) -> "Context":
         """Returns the context of one clip."""
+        if len(self.features) == 1:
+            return self
         special = None if self.special is None else self.special[index : index + 1]
-        return Context(self.features[index : index + 1], special)
+        past = None if self.past is None else self.past.anew()
+        return Context(self.features[index : index + 1], special, past)
 
 
 @dataclass(frozen=True, eq=False)

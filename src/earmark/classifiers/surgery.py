@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -111,10 +111,10 @@ def record(layer: nn.Module) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def replace(layer: nn.Module, value: Tensor) -> Iterator[None]:
-    """Makes the layer return `value`, whatever it computes, in place of its first tensor."""
+    """Makes the layer return a clone of `value`, whatever it computes, in place of its first tensor."""
 
     def hook(_module: nn.Module, _inputs: object, output: object) -> object:
-        return with_main_tensor(output, value)
+        return with_main_tensor(output, value.clone())  # layers that follow may work in place
 
     handle = layer.register_forward_hook(hook)
     try:
@@ -144,6 +144,111 @@ def cut(layer: nn.Module) -> Iterator[list[Tensor]]:
         yield leaves
     finally:
         handle.remove()
+
+
+class Past:
+    """What a module computed before a layer was done, in one pass, so that passes with another map need not again.
+
+    Kept are the outputs of the layer and of the largest parts that were done by then, call by call; a part is skipped
+    if all that it returned are tensors without gradient, alone or in tuples and dictionaries.
+
+    Parameters
+    ----------
+    module
+        What is run.
+    layer
+        Name of the layer in it.
+    """
+
+    def __init__(self, module: nn.Module, layer: str) -> None:
+        self.module, self.layer, self.name = module, find_layer(module, layer), layer
+        self.calls: dict[nn.Module, list[object]] = {}
+        self.known = False
+
+    def anew(self) -> "Past":
+        """Returns the same without what is kept, for other features."""
+        return Past(self.module, self.name)
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Keeps what is computed in the one pass inside."""
+        self.calls, self.known = {}, False
+        inside: list[nn.Module] = []
+
+        def enter(part: nn.Module, _inputs: object) -> None:
+            if not self.known:
+                inside.append(part)
+
+        def leave(part: nn.Module, _inputs: object, output: object) -> None:
+            if self.known:
+                return
+            inside.pop()
+            if not inside:  # else part of a larger one
+                self.calls.setdefault(part, []).append(_copied(output))
+            self.known = part is self.layer
+
+        parts = self._parts()
+        handles = [part.register_forward_pre_hook(enter) for part in parts]
+        handles += [part.register_forward_hook(leave) for part in parts]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+        if any(_UNKNOWN in outputs for outputs in self.calls.values()):
+            self.calls = {part: outputs for part, outputs in self.calls.items() if _UNKNOWN not in outputs}
+        self.known = self.known and self.layer in self.calls
+
+    @contextmanager
+    def skipped(self) -> Iterator[None]:
+        """Has each part return what it returned before, as often as it ran; later calls are run."""
+        before = {part: vars(part).get("forward") for part in self.calls}
+        try:
+            for part, outputs in self.calls.items():
+                part.forward = _replay(outputs, part.forward)
+            yield
+        finally:
+            for part, own in before.items():
+                vars(part).pop("forward", None)
+                if own is not None:
+                    part.forward = own
+
+    def _parts(self) -> list[nn.Module]:
+        """Returns the layer, and all parts beside it and beside what it is part of."""
+        names = self.name.split(".")
+        holders = [self.module.get_submodule(".".join(names[:depth])) for depth in range(len(names))]
+        parts = {part: None for holder in holders for part in holder.children() if part not in holders}
+        return [*parts]
+
+
+_UNKNOWN = object()  # what a part returned that cannot be returned again
+
+
+def _copied(output: object) -> object:
+    """Returns a copy of what a part returned, or `_UNKNOWN`."""
+    if output is None or isinstance(output, bool | int | float | str):
+        return output
+    if isinstance(output, Tensor):
+        return _UNKNOWN if output.requires_grad else output.clone()
+    if type(output) in (tuple, list):
+        copies = [_copied(part) for part in output]  # type: ignore[attr-defined]
+        return _UNKNOWN if any(copy is _UNKNOWN for copy in copies) else type(output)(copies)  # type: ignore[call-arg]
+    if isinstance(output, dict):
+        named = {name: _copied(part) for name, part in output.items()}
+        return _UNKNOWN if any(copy is _UNKNOWN for copy in named.values()) else type(output)(**named)
+    return _UNKNOWN
+
+
+def _replay(outputs: list[object], run: Callable[..., object]) -> Callable[..., object]:
+    """Returns a forward pass that first returns copies of earlier outputs, since what follows may work in place."""
+    left = iter(outputs)
+
+    def forward(*args: object, **kwargs: object) -> object:
+        for output in left:
+            return _copied(output)
+        return run(*args, **kwargs)
+
+    return forward
 
 
 def with_main_tensor(output: object, value: Tensor) -> object:

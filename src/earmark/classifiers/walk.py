@@ -46,6 +46,10 @@ class Walk(TorchDispatchMode):
                 return place[0], place[1]
         return None
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch asks; otherwise it imports its compiler, which takes seconds
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an operation as it is, and follows it if it is one that moves cells."""
         out = func(*args, **(kwargs or {}))

@@ -41,7 +41,9 @@ MixtureOption = Annotated[
     str | None, typer.Option(help="What is mixed into the clips to learn from: ood, white:6, id:0:PATH, ...")
 ]
 
-app = typer.Typer(no_args_is_help=True, help="Fit an explainer to a classifier, which is not changed.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Fit an explainer to a classifier, which is not changed."
+)
 
 
 @app.command("apex")
