@@ -30,16 +30,27 @@ FITS = {
     "l2i": "earmark.explainers.l2i.train:fit_l2i",
 }
 
-DataOption = Annotated[str, typer.Option(help="Folder of clips, scenes:N, or NAME:PATH of a published set.")]
 OutOption = Annotated[Path, typer.Option(help="Folder for the explainer.")]
-ClassifierOption = Annotated[str, typer.Option(help="Embedded name, folder, or file.py:function.")]
-FoldsOption = Annotated[str | None, typer.Option(help="Folds to learn from; default: the classifier's own.")]
-LabelColumnOption = Annotated[str, typer.Option(help="Column with the label.")]
-GroupColumnOption = Annotated[str | None, typer.Option(help="Column with what must stay together.")]
-DeviceOption = Annotated[str, typer.Option(help="Where the model runs.")]
-MixtureOption = Annotated[
-    str | None, typer.Option(help="What is mixed into the clips to learn from: ood, white:6, id:0:PATH, ...")
-]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Which clips of which data a fit learns from, and for which classifier."""
+
+    data: str  # Folder of clips, scenes:N, or NAME:PATH of a published set.
+    classifier: str = "esc10-cnn"  # Embedded name, folder, or file.py:function.
+    folds: str | None = None  # Folds to learn from; default: the classifier's own.
+    label_column: str = "label"  # Column with the label.
+    group_column: str | None = None  # Column with what must stay together.
+    device: str = "cpu"  # Where the model runs.
+
+
+@dataclass(frozen=True)
+class MixedSources(Sources):
+    """The same for a decoder, which may learn from mixtures."""
+
+    mixture: str | None = None  # What is mixed into the clips to learn from: ood, white:6, id:0:PATH, ...
+
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Fit an explainer to a classifier, which is not changed."
@@ -48,18 +59,14 @@ app = typer.Typer(
 
 @app.command("apex")
 @command
+@with_config("sources", Sources)
 @with_config("config", ApexConfig)
 def apex(
     *,
-    data: DataOption,
+    sources: Sources,
     out: OutOption,
-    classifier: ClassifierOption = "esc10-cnn",
-    folds: FoldsOption = None,
-    label_column: LabelColumnOption = "label",
-    group_column: GroupColumnOption = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for cached features; default: inside --out.")] = None,
     cache_gb: Annotated[float, typer.Option(help="Most disk space for cached maps, in GB.")] = 4.0,
-    device: DeviceOption = "cpu",
     layer: Annotated[
         str | None, typer.Option(help="Block of an encoder, from 1; or all, or 3,6,9, each into --out/layer-NN.")
     ] = None,
@@ -76,9 +83,8 @@ def apex(
     from ..classifiers.load import load_classifier
     from ..explainers.apex.fit import suited
     from ..store.filling import only_one
-    from .datasets import DataOptions, clips_of, data_name, groups_of, say_groups
 
-    model = load_classifier(classifier, device=device)
+    model = load_classifier(sources.classifier, device=sources.device)
     blocks = {} if layer is None else blocks_of(model, layer)
     one = model if layer is None else next(iter(blocks.values()))
     config = config if layer is None else replace(config, standardize=standardize is not False)
@@ -87,24 +93,13 @@ def apex(
         config = fitting
     if one.head.notice:
         say(one.head.notice)
-    folds = own_folds(model.card, data, folds)
-    clips = clips_of(DataOptions(data, label_column, group_column, config.seed), folds)
-    say(f"{len(clips)} clips, a share of {config.held_out:g} held out by group")
-    say_groups(data, clips, group_column)
-    about: dict[str, Any] = {
-        "data": data_name(data),
-        "folds": folds,
-        "group_column": groups_of(data, clips, group_column),
-    }
+    folds, clips, about = _clips(model, sources, config.seed)
+    say(f"a share of {config.held_out:g} is held out by group")
     options = {
-        "data": data,
-        "classifier": classifier,
+        **asdict(sources),
         "folds": folds,
-        "label_column": label_column,
-        "group_column": group_column,
         "cache": cache,
         "cache_gb": cache_gb,
-        "device": device,
         "layer": layer,
         **config.to_dict(),
         "standardize": standardize,
@@ -120,115 +115,77 @@ def apex(
 
 @app.command("lmac")
 @command
+@with_config("sources", MixedSources)
 @with_config("config", LmacConfig)
 def lmac(
     *,
-    data: DataOption,
+    sources: MixedSources,
     out: OutOption,
-    classifier: ClassifierOption = "esc10-cnn",
-    folds: FoldsOption = None,
-    mixture: MixtureOption = None,
     start: Annotated[Path | None, typer.Option(help="A fitted L-MAC to fine-tune; give --mixture with it.")] = None,
-    label_column: LabelColumnOption = "label",
-    group_column: GroupColumnOption = None,
-    device: DeviceOption = "cpu",
     config: LmacConfig,
 ) -> dict[str, Any]:
     """Train a decoder that draws a mask which can be heard."""
-    sources = _Sources(data, classifier, folds, mixture, label_column, group_column, device)
     return _decoder("lmac", sources, config.with_preset(), out, start)
 
 
 @app.command("lmac-td")
 @command
+@with_config("sources", MixedSources)
 @with_config("config", LmacTdConfig)
 def lmac_td(
     *,
-    data: DataOption,
+    sources: MixedSources,
     out: OutOption,
-    classifier: ClassifierOption = "esc10-cnn",
-    folds: FoldsOption = None,
-    mixture: MixtureOption = None,
-    label_column: LabelColumnOption = "label",
-    group_column: GroupColumnOption = None,
-    device: DeviceOption = "cpu",
     config: LmacTdConfig,
 ) -> dict[str, Any]:
     """Train a separator whose output, a sound of its own, is the evidence."""
-    sources = _Sources(data, classifier, folds, mixture, label_column, group_column, device)
     return _decoder("lmac-td", sources, config.with_preset(), out)
 
 
 @app.command("lmac-zs")
 @command
+@with_config("sources", MixedSources)
 @with_config("config", LmacZsConfig)
 def lmac_zs(
     *,
-    data: DataOption,
+    sources: MixedSources,
     out: OutOption,
     classifier: Annotated[str, typer.Option(help="Folder of a CLAP model, and prompts: clap/?prompts=dog,rain.")],
-    folds: FoldsOption = None,
-    mixture: MixtureOption = None,
-    label_column: LabelColumnOption = "label",
-    group_column: GroupColumnOption = None,
-    device: DeviceOption = "cpu",
     config: LmacZsConfig,
 ) -> dict[str, Any]:
     """Train a decoder that draws what of a sound speaks for a text; no labels are needed."""
-    sources = _Sources(data, classifier, folds, mixture, label_column, group_column, device)
     return _decoder("lmac-zs", sources, config, out)
 
 
 @app.command("l2i")
 @command
+@with_config("sources", MixedSources)
 @with_config("config", L2iConfig)
 def l2i(
     *,
-    data: DataOption,
+    sources: MixedSources,
     out: OutOption,
-    classifier: ClassifierOption = "esc10-cnn",
-    folds: FoldsOption = None,
-    mixture: MixtureOption = None,
-    label_column: LabelColumnOption = "label",
-    group_column: GroupColumnOption = None,
-    device: DeviceOption = "cpu",
     config: L2iConfig,
 ) -> dict[str, Any]:
     """Learn a dictionary of sounds, and which of them speak for each label."""
-    sources = _Sources(data, classifier, folds, mixture, label_column, group_column, device)
     return _decoder("l2i", sources, config.with_preset(), out)
 
 
-@dataclass(frozen=True)
-class _Sources:
-    """Which clips of which data a fit learns from, and for which classifier: the options by name."""
-
-    data: str
-    classifier: str
-    folds: str | None
-    mixture: str | None
-    label_column: str
-    group_column: str | None
-    device: str
-
-
-def _decoder(method: str, sources: _Sources, config: FitConfig, out: Path, start: Path | None = None) -> dict[str, Any]:
+def _decoder(
+    method: str, sources: MixedSources, config: FitConfig, out: Path, start: Path | None = None
+) -> dict[str, Any]:
     """Fits a decoder into a folder, going on from what a killed fit left there."""
     from ..classifiers.load import load_classifier
     from ..data.mixtures import mix
     from ..explainers.load import load_explainer
     from ..store.filling import filling, only_one
-    from .datasets import DataOptions, clips_of, data_name, groups_of, say_groups
 
     module, _, name = FITS[method].partition(":")
     fit = getattr(import_module(module), name)
     model = load_classifier(sources.classifier, device=sources.device)
-    folds = own_folds(model.card, sources.data, sources.folds)
-    clips = clips_of(DataOptions(sources.data, sources.label_column, sources.group_column, config.seed), folds)
-    say(f"{len(clips)} clips, a share of {config.held_out:g} held out by group")
-    say_groups(sources.data, clips, sources.group_column)
-    groups = groups_of(sources.data, clips, sources.group_column)
-    about = {"data": data_name(sources.data), "folds": folds, "group_column": groups, "mixture": sources.mixture}
+    folds, clips, about = _clips(model, sources, config.seed)
+    say(f"a share of {config.held_out:g} is held out by group")
+    about |= {"mixture": sources.mixture}
     clips = mix(clips, sources.mixture, seed=config.seed) if sources.mixture else clips
     more = {"start": load_explainer(start, classifier=model)} if start else {}
     with only_one(out):
@@ -245,6 +202,18 @@ def _decoder(method: str, sources: _Sources, config: FitConfig, out: Path, start
         say(f"skipped {clip_id}: {why}")
     say(f"explainer in {out}")
     return {"folder": str(out), "diagnostics": explainer.diagnostics}
+
+
+def _clips(model: "Classifier", sources: Sources, seed: int) -> "tuple[str | None, Sequence[Clip], dict[str, Any]]":
+    """Returns the folds and the clips to learn from, and what the explainer's folder says of them."""
+    from .datasets import DataOptions, clips_of, data_name, groups_of, say_groups
+
+    folds = own_folds(model.card, sources.data, sources.folds)
+    clips = clips_of(DataOptions(sources.data, sources.label_column, sources.group_column, seed), folds)
+    say(f"{len(clips)} clips to learn from")
+    say_groups(sources.data, clips, sources.group_column)
+    groups = groups_of(sources.data, clips, sources.group_column)
+    return folds, clips, {"data": data_name(sources.data), "folds": folds, "group_column": groups}
 
 
 def _fit(

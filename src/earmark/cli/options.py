@@ -9,7 +9,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -62,7 +62,7 @@ def with_config(name: str, config: type) -> Callable[[Command], Command]:
     assert is_dataclass(config)
     hints = get_type_hints(config)
     help_of = _comments(config)
-    defaults = {f.name: f.default for f in fields(config)}
+    defaults = {f.name: inspect.Parameter.empty if f.default is MISSING else f.default for f in fields(config)}
 
     def decorate(function: Command) -> Command:
         taken = {p.name for p in _parameters(function)}
