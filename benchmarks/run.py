@@ -37,6 +37,8 @@ SCRIPTS = [
     ["scale.py"],
     ["roar.py"],
     ["label_randomization.py"],
+    ["zero_shot.py", "all"],
+    ["codec_latent.py"],
 ]
 
 if __name__ == "__main__":

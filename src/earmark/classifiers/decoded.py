@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..audio.files import load_clip
+from ..audio.waveform import Waveform
 from ..data import arrays
 from ..errors import DataError, EarmarkError
 from ..types import Clip
@@ -44,10 +45,17 @@ class TrainingSet:
         return torch.from_numpy(self.samples[index]), self.labels[torch.from_numpy(index)]
 
 
-def decode(clips: Sequence[Clip], labels: tuple[str, ...], sample_rate: int, clip_s: float, path: Path) -> TrainingSet:
+def decode(
+    clips: Sequence[Clip],
+    labels: tuple[str, ...],
+    sample_rate: int,
+    clip_s: float,
+    path: Path,
+    fitted: Callable[[Waveform, int], Waveform] = Waveform.fit,
+) -> TrainingSet:
     """Decodes every clip once into a memory map beside the checkpoint; clips pass through two threads.
 
-    Clips that cannot be read are left out, and named under `skipped`.
+    Clips that cannot be read are left out, and named under `skipped`; `fitted` brings a clip to its number of samples.
 
     Raises
     ------
@@ -60,7 +68,7 @@ def decode(clips: Sequence[Clip], labels: tuple[str, ...], sample_rate: int, cli
 
     def put(index: int) -> str | None:
         try:
-            waveform = load_clip(clips[index]).mono().resample(sample_rate).fit(n_samples)
+            waveform = fitted(load_clip(clips[index]).mono().resample(sample_rate), n_samples)
         except (EarmarkError, OSError) as error:
             return str(error)
         rows[index] = waveform.samples[0].numpy()

@@ -12,12 +12,14 @@ from ..errors import InputError
 from ..training.config import AugmentConfig, BackgroundConfig, LoopConfig
 from .options import command, save_params, say, with_config
 from .progress import progress
+from .train_clap import clap
 from .train_codec import codec, latent_classifier
 
 if TYPE_CHECKING:
     from .datasets import Split
 
-app = typer.Typer(no_args_is_help=True, help="Train a small model.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train a small model.")
+app.command("clap")(clap)
 app.command("codec")(codec)
 app.command("latent-classifier")(latent_classifier)
 

@@ -17,11 +17,16 @@ from .progress import progress
 @with_config("size", CodecConfig)
 def codec(
     *,
-    data: Annotated[str, typer.Option(help="Folder of sounds, scenes:N, or esc50:PATH and the like.")],
+    data: Annotated[
+        list[str], typer.Option(help="Folder of sounds, scenes:N, or esc50:PATH and the like; may be repeated.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the codec.")],
     folds: Annotated[str | None, typer.Option(help="Folds to learn from, such as 1,2,3.")] = None,
     select_folds: Annotated[str | None, typer.Option(help="Folds that choose the epoch.")] = None,
     steps: Annotated[int, typer.Option(help="Steps in all, in place of --epochs.")] = 0,
+    epochs: Annotated[int, typer.Option(help="Passes over the training clips.")] = 30,
+    batch_size: Annotated[int, typer.Option(help="Crops per step.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="Peak; cosine to zero after the warm-up.")] = 1e-4,
     loop: LoopConfig,
     size: CodecConfig,
 ) -> dict[str, Any]:
@@ -31,17 +36,18 @@ def codec(
     from ..store.filling import filling, only_one
     from .datasets import DataOptions, training_clips
 
-    split = training_clips(DataOptions(data, seed=loop.seed), folds, select_folds)
+    parts = [training_clips(DataOptions(one, seed=loop.seed), folds, select_folds) for one in data]
+    training, selection = ([clip for one in parts for clip in getattr(one, name)] for name in ("training", "selection"))
     options = {"data": data, "folds": folds, "select_folds": select_folds, "steps": steps, **vars(loop), **vars(size)}
     about: dict[str, Any] = {
         "steps": steps,
         "name": out.resolve().name,
-        "data": data_name(data),
+        "data": " and ".join(data_name(one) for one in data),
         "resume_dir": out / ".resume",
     }
     with only_one(out):
         with filling(out, "config.json", ("README.md",)) as part, progress("training") as report:
-            summary = fit_codec(split.training, split.selection, part, size, loop, progress=report, **about)
+            summary = fit_codec(training, selection, part, size, loop, progress=report, **about)
             save_params(part, "train codec", options)
         shutil.rmtree(out / ".resume", ignore_errors=True)
     say(f"codec in {out}: SI-SDR {summary['si_sdr_db']:.2f} dB on {summary['n_selection']} held-out clips")

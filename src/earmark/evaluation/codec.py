@@ -54,6 +54,8 @@ class CodecProtocol:
         Edited clips in one pass.
     arms
         `latent` and `input`, or one of them.
+    rankings
+        Those of each arm that are scored; all of them if empty.
     """
 
     shares: tuple[float, ...] = SHARES
@@ -61,6 +63,7 @@ class CodecProtocol:
     seed: int = 0
     batch_size: int = 16
     arms: tuple[str, ...] = ("latent", "input")
+    rankings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.shares or any(not 0 <= share <= 1 for share in self.shares):
@@ -258,6 +261,8 @@ def _arm(
     """Returns the points of one arm; `pair` is what is edited, and what replaces it."""
     points: list[Point] = []
     for ranking, values in rankings.items():
+        if protocol.rankings and ranking not in protocol.rankings:
+            continue
         n_draws = protocol.draws if ranking == "random" else 1
         by = "absolute" if ranking in ("absolute", "energy", "loudest") else "signed"
         for kept, edit in (("keep_top", keep_top), ("drop_top", drop_top)):

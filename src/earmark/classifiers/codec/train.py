@@ -11,21 +11,24 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
+from ...audio.waveform import Waveform
 from ...training.config import LoopConfig
 from ...training.loop import Progress, seeded_globals, train
 from ...training.parallel import device_of
-from ...types import Clip, Samples
+from ...types import Clip, Samples, seeded
 from ..card import write_whole
 from ..clips import check_parts
 from ..decoded import TrainingSet, clips_sha256, decode
 from ..hugging_face.load import import_transformers, quiet
 from .base import straight_through
+from .beginning import begin
+from .codebooks import begin_codebooks, learned_codes
+from .distances import log_noise, log_spectral_distance_db, si_sdr_db, spectral_distance
 from .encodec import Encodec
 from .train_config import CodecConfig
 
-RESOLUTIONS = (256, 512, 1024)  # window lengths in samples; the hop is a quarter
 EPS = 1e-5
-LEAST_USED = 0.2  # running count, relative to the mean of all entries, below which an entry is drawn anew
+N_BEGIN = 512  # crops from which a codec begins
 
 _CARD = """# {name}
 
@@ -38,7 +41,13 @@ codecs have seen a thousand times as much sound.
 | latents | {channels} channels, {codebooks} codebooks of {codebook_size}: {bandwidth:g} kbit/s |
 | parameters | {parameters:,} |
 | learned from | {n_training} clips, {steps:,} steps of {batch_size} times {crop_s:g} s |
-| held-out clips | {n_selection}: SI-SDR {si_sdr_db:.2f} dB, log-spectral distance {distance_db:.2f} dB |
+| held-out clips | {n_selection} |
+| their SI-SDR | {si_sdr_db:.2f} dB (median {si_sdr_median_db:.2f}); before training {begin_si_sdr_db:.2f} dB |
+| their log-spectral distance | {distance_db:.2f} dB; before training {begin_distance_db:.2f} dB |
+
+SI-SDR of held-out clips by label, mean in dB: {by_label}.
+
+It begins as the principal components of pieces of {hop_length} samples, with codebooks by k-means ("before training").
 """
 
 
@@ -56,66 +65,13 @@ class _Learner:
         codes = learned_codes(self.model, latents, c.decay if self.model.training else None)
         passed = torch.where(skipped[:, None, None], latents, straight_through(latents, codes))
         again = self.model.decoder(passed)[:, 0, : samples.shape[1]]
-        size = samples.abs().mean(1).clamp_min(EPS)
         spread = latents.detach().var((0, 2)).mean().clamp_min(EPS)
         terms = {
-            "waveform": c.waveform_weight * ((again - samples).abs().mean(1) / size).mean(),
+            "waveform": c.waveform_weight * log_noise(again, samples).mean(),
             "spectral": c.spectral_weight * spectral_distance(again, samples),
             "commitment": c.commitment * (latents - codes).square().mean() / spread,
         }
         return torch.stack(list(terms.values())).sum(), terms
-
-
-def spectral_distance(sounds: Samples, clips: Samples) -> Float[Tensor, ""]:
-    """Returns the mean over resolutions of the relative difference of magnitudes, and of that of their logarithms."""
-    total = sounds.new_zeros(())
-    for n_fft in RESOLUTIONS:
-        window = torch.hann_window(n_fft, device=sounds.device)
-        ours, theirs = (
-            torch.stft(x, n_fft, n_fft // 4, window=window, return_complex=True).abs() for x in (sounds, clips)
-        )
-        relative = (ours - theirs).abs().mean((1, 2)) / theirs.mean((1, 2)).clamp_min(EPS)
-        floor = 1e-2 * theirs.mean((1, 2), keepdim=True) + EPS
-        total = total + relative.mean() + ((ours + floor).log() - (theirs + floor).log()).abs().mean()
-    return total / len(RESOLUTIONS)
-
-
-@torch.no_grad()
-def learned_codes(model: Any, latents: Tensor, decay: float | None) -> Tensor:
-    """Returns what codes stand for `latents`; with a decay, codebooks move towards what they stand for."""
-    left, total = latents.detach(), torch.zeros_like(latents)
-    for layer in model.quantizer.layers:
-        book = layer.codebook
-        rows = left.transpose(1, 2).reshape(-1, left.shape[1])
-        if decay is not None and not bool(book.inited):
-            _begin(book, rows)
-        codes = layer.encode(left)
-        entry = layer.decode(codes)
-        if decay is not None:
-            _follow(book, rows, codes.flatten(), decay)
-        total, left = total + entry, left - entry
-    return total
-
-
-def _begin(book: Any, rows: Tensor) -> None:
-    book.embed.copy_(rows[torch.randint(len(rows), (len(book.embed),), device=rows.device)])
-    book.cluster_size.fill_(len(rows) / len(book.embed))
-    book.embed_avg.copy_(book.embed * book.cluster_size[:, None])
-    book.inited.fill_(1)
-
-
-def _follow(book: Any, rows: Tensor, codes: Tensor, decay: float) -> None:
-    """Moves each entry towards the mean of its rows; entries that nobody uses are drawn anew among rows."""
-    counts = torch.zeros_like(book.cluster_size).index_add_(0, codes, torch.ones_like(codes, dtype=rows.dtype))
-    sums = torch.zeros_like(book.embed).index_add_(0, codes, rows)
-    book.cluster_size.mul_(decay).add_(counts, alpha=1 - decay)
-    book.embed_avg.mul_(decay).add_(sums, alpha=1 - decay)
-    drawn = rows[torch.randint(len(rows), (len(book.embed),), device=rows.device)]
-    even = len(rows) / len(book.embed)
-    unused = book.cluster_size < LEAST_USED * even
-    book.cluster_size[unused] = even
-    book.embed_avg[unused] = even * drawn[unused]
-    book.embed.copy_(book.embed_avg / book.cluster_size[:, None])
 
 
 def fit_codec(
@@ -155,7 +111,7 @@ def fit_codec(
     DataError
         If there are no clips to learn from or to choose by.
     """
-    config, loop = config or CodecConfig(), loop or LoopConfig(epochs=30, batch_size=8, learning_rate=1e-3)
+    config, loop = config or CodecConfig(), loop or LoopConfig(epochs=30, batch_size=8, learning_rate=1e-4)
     check_parts(training, selection)
     working = resume_dir or folder
     for needed in (folder, working):
@@ -165,11 +121,15 @@ def fit_codec(
         parts = [_decoded(clips, config, path) for clips, path in zip((training, selection), files, strict=True)]
         loop = _loop(loop, len(parts[0].clips), steps)
         model: Any = made(config, loop.seed)
+        begun(model, parts[0], config, loop.seed)
+        before = means(measured(model, parts[1]))
         history = _trained(model, (parts[0], parts[1]), config, loop, (working, log_folder), progress)
-        scores = held_out(model, parts[1])
+        found = measured(model, parts[1])
+        scores: dict[str, Any] = {**means(found), "by_label": _by_label(found[:, 0], parts[1], selection)}
     finally:
         for path in files:
             path.unlink(missing_ok=True)
+    scores |= {f"begin_{name}": value for name, value in before.items()}
     about = {"name": name, "data": data, "steps": len(history) * (len(parts[0].clips) // loop.batch_size)}
     summary = {**asdict(config), **scores, **about, **_numbers(model, parts, loop)}
     save_codec(model, folder, summary, {"loop": asdict(loop), "history": history})
@@ -190,7 +150,7 @@ def _trained(
     learned, chosen = parts
 
     def validate() -> dict[str, float]:
-        found = held_out(model, chosen)
+        found = means(measured(model, chosen))
         return {"score": found["si_sdr_db"], **found}
 
     return train(
@@ -209,6 +169,16 @@ def _trained(
     )
 
 
+def _by_label(found: np.ndarray, data: TrainingSet, clips: Sequence[Clip]) -> dict[str, float]:
+    """Returns the mean of the values of the clips of each label; silent clips are left out."""
+    labels = {clip.id: clip.labels for clip in clips}
+    rows: dict[str, list[float]] = {}
+    for clip, value in zip(data.clips, found.tolist(), strict=True):
+        for label in labels[clip.id] if np.isfinite(value) else ():
+            rows.setdefault(label, []).append(value)
+    return {label: round(float(np.mean(values)), 2) for label, values in sorted(rows.items())}
+
+
 def _loop(loop: LoopConfig, n_clips: int, steps: int) -> LoopConfig:
     loop = replace(loop, batch_size=min(loop.batch_size, n_clips))
     return replace(loop, epochs=max(1, -(-steps // (n_clips // loop.batch_size)))) if steps else loop
@@ -217,6 +187,7 @@ def _loop(loop: LoopConfig, n_clips: int, steps: int) -> LoopConfig:
 def _numbers(model: Any, parts: Sequence[TrainingSet], loop: LoopConfig) -> dict[str, Any]:
     config = model.config
     return {
+        "hop_length": config.hop_length,
         "frame_rate": config.sampling_rate / config.hop_length,
         "bandwidth": config.target_bandwidths[0],
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -227,7 +198,7 @@ def _numbers(model: Any, parts: Sequence[TrainingSet], loop: LoopConfig) -> dict
 
 
 def made(config: CodecConfig, seed: int) -> nn.Module:
-    """Returns an untrained model; its codebooks are drawn from what the encoder first says."""
+    """Returns an untrained model."""
     transformers = import_transformers()
     bits = int(np.log2(config.codebook_size)) * -(-config.rate // config.hop_length)
     shape = transformers.EncodecConfig(
@@ -241,14 +212,32 @@ def made(config: CodecConfig, seed: int) -> nn.Module:
     )
     with quiet(), seeded_globals(seed, 0):
         model = transformers.EncodecModel(shape)
-    for layer in model.quantizer.layers:
-        layer.codebook.inited.fill_(0)
     found: nn.Module = model
     return found
 
 
-def held_out(model: Any, data: TrainingSet) -> dict[str, float]:
-    """Returns the mean SI-SDR and log-spectral distance of clips that are coded and decoded."""
+def begun(model: Any, data: TrainingSet, config: CodecConfig, seed: int) -> None:
+    """Sets weights and codebooks of an untrained model from what the first crops are made of."""
+    generator, n_clips = seeded(seed, 3), len(data.clips)
+    rows = torch.randperm(n_clips, generator=generator).repeat(-(-N_BEGIN // n_clips))[:N_BEGIN]
+    crops, _ = _cropped(data.batch(rows.numpy())[0], config, generator)
+    with seeded_globals(seed, 4), torch.no_grad():
+        begin(model, crops)
+        begin_codebooks(model, torch.cat([model.encoder(part[:, None]) for part in crops.split(16)]))
+
+
+def means(found: np.ndarray) -> dict[str, float]:
+    """Returns mean and median SI-SDR, and the mean log-spectral distance, of what `measured` returned."""
+    found = found[np.isfinite(found).all(1)] if np.isfinite(found).all(1).any() else np.full((1, 2), np.nan)
+    return {
+        "si_sdr_db": float(found[:, 0].mean()),
+        "si_sdr_median_db": float(np.median(found[:, 0])),
+        "distance_db": float(found[:, 1].mean()),
+    }
+
+
+def measured(model: Any, data: TrainingSet) -> np.ndarray:
+    """Returns SI-SDR and log-spectral distance of each clip, `[clip, 2]` in dB; NaN for silent ones."""
     was_training, found = model.training, []
     codec = Encodec(model, "codec")
     for first in range(0, len(data.clips), 8):
@@ -256,18 +245,9 @@ def held_out(model: Any, data: TrainingSet) -> dict[str, float]:
         samples = data.batch(rows)[0].to(device_of(model))
         with torch.no_grad():
             again = codec.decode(codec.encode(samples), samples.shape[1])
-        found += list(zip(si_sdr_db(again, samples).tolist(), _distance_db(again, samples).tolist(), strict=True))
+        found.append(torch.stack([si_sdr_db(again, samples), log_spectral_distance_db(again, samples).double()], 1))
     model.requires_grad_(True).train(was_training)
-    ratios, distances = np.array([row for row in found if np.isfinite(row).all()] or [(float("nan"),) * 2]).T
-    return {"si_sdr_db": float(ratios.mean()), "distance_db": float(distances.mean())}
-
-
-def si_sdr_db(sounds: Samples, clips: Samples) -> Float[Tensor, " batch"]:
-    """Returns the scale-invariant signal-to-distortion ratio in dB (Le Roux et al., 2019); NaN for silent clips."""
-    sounds, clips = sounds.double(), clips.double()
-    energy = clips.square().sum(1)
-    target = clips * ((sounds * clips).sum(1) / energy)[:, None]
-    return 10 * (target.square().sum(1) / (sounds - target).square().sum(1).clamp_min(1e-20)).log10()
+    return torch.cat(found).cpu().numpy()
 
 
 def save_codec(model: Any, folder: Path, summary: dict[str, Any], training: dict[str, Any]) -> None:
@@ -276,20 +256,19 @@ def save_codec(model: Any, folder: Path, summary: dict[str, Any], training: dict
         model.eval().save_pretrained(str(folder))
     about = {"numbers": summary, **training}
     write_whole(folder / "training.json", json.dumps(about, indent=2, default=str) + "\n")
-    write_whole(folder / "README.md", _CARD.format_map(summary))
-
-
-def _distance_db(sounds: Samples, clips: Samples) -> Float[Tensor, " batch"]:
-    window = torch.hann_window(512, device=clips.device)
-    ours, theirs = (torch.stft(x, 512, 128, window=window, return_complex=True).abs() for x in (sounds, clips))
-    floor = (1e-4 * theirs.amax((1, 2), keepdim=True)).clamp_min(1e-10)
-    difference = 20 * (ours.clamp_min(floor) / theirs.clamp_min(floor)).log10()
-    return difference.square().mean(1).sqrt().mean(1)
+    by_label = ", ".join(f"{label} {value:g}" for label, value in summary["by_label"].items()) or "no labels"
+    write_whole(folder / "README.md", _CARD.format_map({**summary, "by_label": by_label}))
 
 
 def _decoded(clips: Sequence[Clip], config: CodecConfig, path: Path) -> TrainingSet:
     unlabeled = [replace(clip, labels=()) for clip in clips]
-    return decode(unlabeled, (), config.rate, config.clip_s, path)
+    return decode(unlabeled, (), config.rate, config.clip_s, path, _repeated)
+
+
+def _repeated(waveform: Waveform, n_samples: int) -> Waveform:
+    """Returns the first samples of a clip, which is repeated where it is shorter: crops of padding teach silence."""
+    times = -(-n_samples // max(waveform.n_samples, 1))
+    return Waveform(waveform.samples.repeat(1, times)[:, :n_samples], waveform.sample_rate)
 
 
 def _shuffled(data: TrainingSet, batch_size: int, generator: Generator) -> Iterator[Samples]:

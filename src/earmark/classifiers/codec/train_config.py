@@ -11,20 +11,20 @@ class CodecConfig:
     """A small EnCodec, and how it is trained."""
 
     rate: int = 16000  # Hz
-    ratios: str = "8,5,4,2"  # strides; their product is the hop: 320 samples, 50 frames a second
+    ratios: str = "2,4,4,8"  # strides of the decoder; their product is the hop: 256 samples, 62.5 frames a second
     channels: int = 64  # of the latents
-    filters: int = 16  # of the first layer; each stride doubles them
+    filters: int = 12  # of the first layer; each stride doubles them
     lstm_layers: int = 1  # between encoder and decoder
-    codebook_size: int = 256  # entries, a power of 2
-    codebooks: int = 4  # of the residual quantizer
-    clip_s: float = 4.0  # seconds of a clip that are read
-    crop_s: float = 1.0  # seconds of a clip in one step, from a random place
+    codebook_size: int = 512  # entries, a power of 2
+    codebooks: int = 12  # of the residual quantizer
+    clip_s: float = 2.0  # seconds of a clip that are read; shorter ones are repeated
+    crop_s: float = 0.5  # seconds of a clip in one step, from a random place
     gain_db: float = 6.0  # largest change of level, either way
-    waveform_weight: float = 1.0  # of the mean absolute difference of samples, relative to the clip's
-    spectral_weight: float = 1.0  # of magnitudes and logarithms at three resolutions
+    waveform_weight: float = 1.0  # of the logarithm of the noise-to-signal ratio
+    spectral_weight: float = 0.1  # of magnitudes and logarithms at three resolutions
     commitment: float = 0.25  # weight of how far latents are from their codes
-    unquantized: float = 0.5  # share of clips in a step that are decoded before they are quantized
-    decay: float = 0.95  # of the running means that codebooks are
+    unquantized: float = 0.1  # share of clips in a step that are decoded before they are quantized
+    decay: float = 0.99  # of the running means that codebooks are
 
     def __post_init__(self) -> None:
         for name in ("rate", "channels", "filters", "codebooks"):
