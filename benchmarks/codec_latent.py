@@ -3,7 +3,8 @@
     python benchmarks/codec_latent.py [--n 40] [--replacements noise] [--draws 3] [--steps 32]
     python benchmarks/codec_latent.py --fast
 
-Two tasks (words, ESC-10) on two codecs (a small EnCodec that is trained here, and `lapped`, exact and without weights).
+Two tasks (words, ESC-10) on two codecs (a small EnCodec that is trained here, and `lapped`, exact and without weights),
+each for the embedded classifier, which hears what latents decode to, and for a classifier of the latents themselves.
 What is missing in `runs/` is trained first, by the commands in `RECIPES`: some 40 minutes on one core. A run that was
 killed goes on. `--fast` trains for some steps on generated scenes and writes no table.
 """
@@ -39,6 +40,10 @@ OUT = Path("runs/codec-latent")
 WORDS, ESC10 = DATA / "speech_commands_test", DATA / "esc10"
 TASKS = {"words": (WORDS, "speaker", 1.0), "esc10": (ESC10, "freesound_id", 2.0)}
 CODECS = {"codec-small": str(CODEC), "lapped": "lapped"}
+EMBEDDED = {"words": "words-cnn", "esc10": "esc10-cnn"}
+CASES = {
+    f"{task}-{codec}{kind}": (task, codec, kind) for kind, task, codec in product(("-sound", ""), TASKS, CODECS)
+}  # -sound: the embedded classifier
 STEPS = {"words": "1000", "esc10": "600"}
 FOLDS = ["--folds", "1,2,3", "--select-folds", "4"]
 RECIPES = {
@@ -46,7 +51,17 @@ RECIPES = {
     **{
         Path(f"runs/latent-{task}-{codec}"): [
             *["latent-classifier", "--codec", at, "--data", str(data), *FOLDS, "--test-folds", "5"],
-            *["--clip-s", str(clip_s), "--width", "128", "--steps", STEPS[task], "--learning-rate", "0.001"],
+            *[
+                "--clip-s",
+                str(clip_s),
+                "--width",
+                "128",
+                "--steps",
+                STEPS[task],
+                "--learning-rate",
+                "0.001",
+                "--levels",
+            ],
         ]
         for task, (data, _, clip_s) in TASKS.items()
         for codec, at in CODECS.items()
@@ -69,38 +84,41 @@ def main() -> None:
     options.add_argument("--replacements", default="noise", help="such as noise,silence")
     options.add_argument("--draws", type=int, default=3)
     options.add_argument("--steps", type=int, default=32)
-    options.add_argument("--only", default="", help="such as words-lapped")
+    options.add_argument("--only", default="", help="such as words-lapped-sound,words-codec-small")
     options.add_argument("--fast", action="store_true")
     given = options.parse_args()
     if given.fast:
         fast()
         return
-    chosen = [(task, codec) for task in TASKS for codec in CODECS if given.only in ("", f"{task}-{codec}")]
-    for folder in [CODEC, *(Path(f"runs/latent-{task}-{codec}") for task, codec in chosen)]:
+    chosen = given.only.split(",") if given.only else list(CASES)
+    for folder in [CODEC, *(Path(f"runs/latent-{name}") for name in chosen if not name.endswith("-sound"))]:
         if not (folder / "config.json").exists():
             subprocess.run([PROGRAM, "train", *RECIPES[folder], "--out", str(folder)], check=True)
     texts, missing = [accuracies()], []
-    for task, codec, replacement in product(TASKS, CODECS, given.replacements.split(",")):
-        if (task, codec) in chosen or all(
-            path_of(task, codec, replacement, given, one).exists() for one in ATTRIBUTIONS
-        ):
-            texts.append(f"**{task} on {codec}**, replaced by {replacement}, {given.n} clips.")
-            texts.append(tables_of(measured(task, codec, replacement, given)))
+    for replacement, name in product(given.replacements.split(","), CASES):
+        task, codec, kind = CASES[name]
+        title = f"{EMBEDDED[task] if kind else 'the classifier of latents'} on {task}, latents of {codec}"
+        title += f", replaced by {replacement}"
+        if name in chosen or all(path_of(name, replacement, given, one).exists() for one in ATTRIBUTIONS):
+            texts.append(f"**{title}**, {given.n} clips.")
+            texts.append(tables_of(measured(name, replacement, given)))
         else:
-            missing.append(f"{task} on {codec}, replaced by {replacement}")
+            missing.append(title)
     texts += [f"Not measured for this version: {'; '.join(missing)}."] if missing else []
-    put("codec-latent", f"python benchmarks/codec_latent.py --n {given.n}", "\n\n".join(texts))
+    put("codec-latent", f"python benchmarks/codec_latent.py --n {given.n} --draws {given.draws}", "\n\n".join(texts))
 
 
-def path_of(task: str, codec: str, replacement: str, given: argparse.Namespace, attribution: str) -> Path:
+def path_of(name: str, replacement: str, given: argparse.Namespace, attribution: str) -> Path:
     """Returns where the points of an attribution are kept."""
-    return OUT / f"{task}-{codec}-{replacement}-{given.n}-{given.draws}-{given.steps}-{attribution}.json"
+    return OUT / f"{name}-{replacement}-{given.n}-{given.draws}-{given.steps}-{attribution}.json"
 
 
-def measured(task: str, codec: str, replacement: str, given: argparse.Namespace) -> dict[str, CodecCurves]:
+def measured(case: str, replacement: str, given: argparse.Namespace) -> dict[str, CodecCurves]:
     """Returns curves by the name of the attribution; what was measured before is read."""
+    task, codec, kind = CASES[case]
     data, group, clip_s = TASKS[task]
-    classifier = load_classifier(f"runs/latent-{task}-{codec}")
+    classifier = load_classifier(EMBEDDED[task] if kind else f"runs/latent-{task}-{codec}")
+    through = {"codec": CODECS[codec]} if kind else {}
     heard = em.folder(data, folds=(1,), group_column=group)
     sounds = [em.read(heard[i * len(heard) // 8].source) for i in range(8)]
     references = [sound.fit(round(clip_s * sound.sample_rate)) for sound in sounds]
@@ -108,11 +126,11 @@ def measured(task: str, codec: str, replacement: str, given: argparse.Namespace)
     clips = [replace(clips[i * len(clips) // given.n], start_s=0.0, end_s=clip_s) for i in range(given.n)]
     found = {}
     for name, settings in ATTRIBUTIONS.items():
-        path = path_of(task, codec, replacement, given, name)
+        path = path_of(case, replacement, given, name)
         first = name == next(iter(ATTRIBUTIONS))
         more = {} if first else {"arms": ("latent",), "rankings": ("signed",)}
         protocol = CodecProtocol(PUBLISHED, given.draws, **more)
-        settings = {**settings, "replacement": replacement, "n_steps": given.steps}
+        settings = {**settings, **through, "replacement": replacement, "n_steps": given.steps}
         explainer = CodecLatent(classifier, references=references, **settings)
         found[name] = kept(path, lambda e=explainer, p=protocol: codec_curves(e, clips, p), protocol)
         print(path.stem, len(found[name].points), flush=True)

@@ -2,7 +2,7 @@
 
 `python killing.py FOLDER COMMAND N` kills a command N times at random moments, each time in a run that goes on from
 where the last one was killed. Then it goes on from what a kill before each of the renames and removals would leave: one
-run copies its folder before every step, and every fifth copy is compared with what a run that is killed there leaves.
+run copies its folder before every step, and every eighth copy is compared with what a run that is killed there leaves.
 Every child runs what `earmark` runs, in a process of its own that ends by SIGKILL; it only inherits what is imported
 already, and, where it is not to be killed, children of the parent's that decode sound. Prints one JSON object.
 """
@@ -47,7 +47,7 @@ def build():
     return earmark.wrap(module.eval(), features, ("high", "low"), map_layer="4", name="toy", probe_s=0.3)
 """
 STEPS = ("rename", "replace", "unlink", "rmdir")
-REAL = 5  # of so many steps one is the end of a run that is killed there
+REAL = 8  # of so many steps one is the end of a run that is killed there
 N_DECODERS = 2  # as many as a run uses at once
 
 

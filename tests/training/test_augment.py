@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from earmark.training import augment
-from earmark.training.config import AugmentConfig
+from earmark.training.config import AugmentConfig, LatentAugmentConfig
 
 
 def generator(seed=0):
@@ -161,3 +163,18 @@ def test_mixup_hits_its_share_of_batches():
         not torch.equal(augment.augment_features(features(), one_hot(), config, g)[1], one_hot()) for _ in range(300)
     )
     assert 170 < hit < 250  # 210 expected, five standard deviations of 8
+
+
+def test_latents_are_shifted_masked_and_mixed():
+    latents, labels = features(), one_hot()
+    nothing = LatentAugmentConfig(shift=0, mixup=0, channel_mask=0, frame_mask=0, n_masks=0)
+    same, truth = augment.augment_latents(latents, labels, nothing, generator())
+    assert torch.equal(same, latents) and torch.equal(truth, labels)
+    moved, _ = augment.augment_latents(latents, labels, replace(nothing, shift=0.2), generator())
+    offsets = [
+        next(k for k in range(-10, 11) if torch.equal(a, b.roll(k, 1))) for a, b in zip(moved, latents, strict=True)
+    ]
+    assert len(set(offsets)) > 1 and max(map(abs, offsets)) <= 10  # a fifth of 50 frames, all channels together
+    _, truth = augment.augment_latents(latents, labels, LatentAugmentConfig(mixup_share=1.0), generator())
+    assert truth.max(1).values.min() >= 0.5 and not torch.equal(truth, labels)
+    torch.testing.assert_close(truth.sum(1), torch.ones(6))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ..classifiers.codec.train_config import CodecConfig
-from ..training.config import LoopConfig
+from ..training.config import LatentAugmentConfig, LoopConfig
 from .options import command, save_params, say, with_config
 from .progress import progress
 
@@ -56,6 +56,7 @@ def codec(
 
 @command
 @with_config("loop", LoopConfig)
+@with_config("augmentation", LatentAugmentConfig)
 def latent_classifier(
     *,
     codec: Annotated[str, typer.Option(help="Folder of an EncodecModel, or lapped: windowed cosines at 16 kHz.")],
@@ -73,8 +74,10 @@ def latent_classifier(
     layers: Annotated[int, typer.Option(help="Transformer layers.")] = 3,
     heads: Annotated[int, typer.Option(help="Heads of each.")] = 8,
     positions: Annotated[str, typer.Option(help="sinusoidal or learned.")] = "sinusoidal",
+    levels: Annotated[bool, typer.Option(help="Let it see the log of squared latents too; for small data.")] = False,
     continuous: Annotated[bool, typer.Option(help="Latents before they are quantized.")] = False,
     loop: LoopConfig,
+    augmentation: LatentAugmentConfig,
 ) -> dict[str, Any]:
     """Train a transformer on the latents of a frozen codec; `load_classifier` reads its folder."""
     from ..classifiers.codec.fit import LatentRecipe, fit_latent_classifier, score_latent_classifier
@@ -86,8 +89,10 @@ def latent_classifier(
 
     known = load_codec(codec, sample_rate=16000)
     split = training_clips(DataOptions(data, label_column, group_column, loop.seed), folds, select_folds, test_folds)
-    size = LatentConfig(width, layers, heads, 2 * width, positions=positions)  # type: ignore[arg-type]
-    recipe = LatentRecipe("multilabel" if multilabel else "multiclass", clip_s, loop, size, continuous, steps)
+    size = LatentConfig(width, layers, heads, 2 * width, positions=positions, levels=levels)  # type: ignore[arg-type]
+    recipe = LatentRecipe(
+        "multilabel" if multilabel else "multiclass", clip_s, loop, size, continuous, steps, augmentation
+    )
     options: dict[str, Any] = {
         "codec": codec,
         "data": data,
@@ -96,7 +101,14 @@ def latent_classifier(
         "test_folds": test_folds,
     }
     options |= {"label_column": label_column, "group_column": group_column, "multilabel": multilabel, "clip_s": clip_s}
-    options |= {"steps": steps, "width": width, "layers": layers, "heads": heads, "positions": positions}
+    options |= {
+        "steps": steps,
+        "width": width,
+        "layers": layers,
+        "heads": heads,
+        "positions": positions,
+        "levels": levels,
+    }
     with only_one(out):
         with filling(out, "config.json", ("README.md",)) as part, progress("training") as report:
             places: dict[str, Any] = {"codec_folder": codec, "home": out, "resume_dir": out / ".resume"}
@@ -106,7 +118,11 @@ def latent_classifier(
             if split.test:
                 summary["test"] = score_latent_classifier(part, split.test, clip_s, known)
             _name(part, out.resolve().name, summary, {"data": data_name(data), "folds": folds, "codec": known.name})
-            save_params(part, "train latent-classifier", {**options, "continuous": continuous, **vars(loop)})
+            save_params(
+                part,
+                "train latent-classifier",
+                {**options, "continuous": continuous, **vars(augmentation), **vars(loop)},
+            )
         shutil.rmtree(out / ".resume", ignore_errors=True)
     say(f"model in {out}: {summary['score']:.4f} on held-out clips; test: {summary.get('test', 'nothing')}")
     return {"folder": str(out), **summary}

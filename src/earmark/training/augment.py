@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from ..types import Features, Samples
-from .config import AugmentConfig
+from .config import AugmentConfig, LatentAugmentConfig
 
 Labels = Float[Tensor, "batch label"]
 
@@ -26,6 +26,24 @@ def augment_features(
     if config.mixup and float(torch.rand((), generator=generator)) < config.mixup_share:
         features, labels = mixup(features, labels, config.mixup, generator)
     return features, labels
+
+
+def augment_latents(
+    latents: Float[Tensor, "batch channel frame"], labels: Labels, config: LatentAugmentConfig, generator: Generator
+) -> tuple[Tensor, Labels]:
+    """Returns latents of clips shifted around in time, channels and frames masked, and some clips mixed in pairs."""
+    n_frames = latents.shape[2]
+    offsets = ((2 * torch.rand(len(latents), 1, generator=generator) - 1) * config.shift * n_frames).round().long()
+    index = (torch.arange(n_frames)[None] - offsets) % n_frames
+    shifted = latents.gather(2, index[:, None].expand_as(latents))
+    plain = AugmentConfig(
+        mixup=config.mixup,
+        mixup_share=config.mixup_share,
+        mel_mask=config.channel_mask,
+        frame_mask=config.frame_mask,
+        n_masks=config.n_masks,
+    )
+    return augment_features(shifted, labels, plain, generator)
 
 
 def time_shift(samples: Samples, share: float, generator: Generator) -> Samples:

@@ -56,6 +56,18 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
+class LatentAugmentConfig:
+    """What is done to latents of training clips; set a value to 0 to leave it out."""
+
+    shift: float = 0.2  # largest circular shift in time, either way, share of the frames
+    mixup: float = 0.3  # alpha of Beta(alpha, alpha); latents and labels are mixed
+    mixup_share: float = 0.5  # share of batches that are mixed
+    channel_mask: int = 16  # widest group of channels that is set to the mean
+    frame_mask: int = 10  # widest stripe of frames that is
+    n_masks: int = 2  # groups and stripes per clip
+
+
+@dataclass(frozen=True)
 class BackgroundConfig:
     """Recordings that are mixed into training clips and into those that choose the epoch; none by default."""
 

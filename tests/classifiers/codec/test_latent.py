@@ -1,6 +1,7 @@
 """Classifiers of latents: the network, their training on latents that were computed once, their folder."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from earmark.classifiers.load import load_classifier
 from earmark.errors import InputError, MismatchError, ModelError
 from earmark.testing.hugging_face import save_tiny_encodec
 from earmark.testing.untouched import untouched
-from earmark.training.config import LoopConfig
+from earmark.training.config import LatentAugmentConfig, LoopConfig
 from earmark.types import Clip, seeded
 
 SMALL = LatentConfig(width=16, n_layers=1, n_heads=2, feed_forward=16, dropout=0.0)
@@ -36,7 +37,8 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("latent")
     folder = save_tiny_encodec(root / "tiny")
     codec = load_codec(folder)
-    recipe = LatentRecipe(clip_s=0.2, loop=LoopConfig(batch_size=6, learning_rate=1e-2), size=SMALL, steps=24)
+    loop, some = LoopConfig(batch_size=6, learning_rate=1e-2), LatentAugmentConfig(mixup=0, n_masks=0)
+    recipe = LatentRecipe(clip_s=0.2, loop=loop, size=SMALL, steps=24, augmentation=some)
     with untouched(codec):
         summary = fit_latent_classifier(
             [clip(i) for i in range(12)],
@@ -132,6 +134,17 @@ def test_order_of_frames_counts():
     z = torch.randn(1, 4, 30, generator=seeded(0))
     assert float((module(z) - module(z.flip(2))).detach().abs().max()) > 1e-4
     assert sinusoids(3, 4)[0].tolist() == [0, 1, 0, 1]
+
+
+def test_levels_are_those_of_squared_latents():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = LatentTransformer(replace(SMALL, levels=True), 4, 3).eval()
+    z = torch.randn(1, 4, 30, generator=seeded(0))
+    assert float((module(z) - module(-z)).detach().abs().max()) > 1e-4  # signs count too
+    with torch.no_grad():
+        module.embed.weight[:, :4] = 0
+    torch.testing.assert_close(module(z), module(-z), rtol=0, atol=0)
 
 
 def test_sizes_out_of_range_are_refused():

@@ -1,4 +1,4 @@
-"""Trains a classifier on the latents of a frozen codec; latents are computed once, and kept as they are."""
+"""Trains a classifier on the latents of a frozen codec, which are computed once and augmented at each step."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +12,8 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from ...training import scores
-from ...training.config import LoopConfig
+from ...training.augment import augment_latents
+from ...training.config import LatentAugmentConfig, LoopConfig
 from ...training.loop import Progress, seeded_globals, train
 from ...training.parallel import device_of
 from ...types import Clip, Task
@@ -57,6 +58,8 @@ class LatentRecipe:
         Latents before they are quantized.
     steps
         Steps in all, in place of the loop's epochs; 0: as many epochs as the loop says.
+    augmentation
+        What is done to latents at each step.
     """
 
     task: Task = "multiclass"
@@ -65,6 +68,7 @@ class LatentRecipe:
     size: LatentConfig = field(default_factory=LatentConfig)
     continuous: bool = False
     steps: int = 0
+    augmentation: LatentAugmentConfig = field(default_factory=LatentAugmentConfig)
 
 
 def fit_latent_classifier(
@@ -128,6 +132,7 @@ def fit_latent_classifier(
         loop,
         n_steps=len(learned.labels) // loop.batch_size,
         folder=working,
+        prepare=lambda batch, generator: augment_latents(*batch, recipe.augmentation, generator),
         beside=(),
         progress=progress,
         log_folder=log_folder,

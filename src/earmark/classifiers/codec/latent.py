@@ -14,6 +14,8 @@ from ...types import Logits
 from .base import Latents
 
 Positions = Literal["sinusoidal", "learned"]
+LEAST = 0.01  # a squared latent, where the mean is 1, below which it counts as nothing
+LOG_STD = 2.0  # about the spread of their logs
 Tokens = Float[Tensor, "batch frame channel"]
 
 #: Smallest and largest numbers that a configuration may claim.
@@ -39,6 +41,7 @@ class LatentConfig:
     dropout: float = 0.1  # in training only
     positions: Positions = "sinusoidal"  # or learned, stretched where clips are longer than max_frames
     max_frames: int = 512  # learned positions
+    levels: bool = False  # tokens also get the log of squared latents: small data do not teach it to leave signs aside
 
     def __post_init__(self) -> None:
         for name, (low, high) in SIZES.items():
@@ -77,7 +80,7 @@ class LatentTransformer(nn.Module):
         self.config, width = config, config.width
         self.register_buffer("mean", torch.zeros(n_channels, 1))
         self.register_buffer("std", torch.ones(n_channels, 1))
-        self.embed = nn.Linear(n_channels, width)
+        self.embed = nn.Linear((1 + config.levels) * n_channels, width)
         learned = 0.02 * torch.randn(config.max_frames, width)
         self.positions = nn.Parameter(learned) if config.positions == "learned" else None
         self.blocks = nn.ModuleList(AttentionBlock(config) for _ in range(config.n_layers))
@@ -93,6 +96,8 @@ class LatentTransformer(nn.Module):
     def forward(self, latents: Latents) -> Logits:
         """Returns logits `[batch, label]`."""
         scaled = (latents - self.get_buffer("mean")) / self.get_buffer("std")
+        if self.config.levels:
+            scaled = torch.cat([scaled, (scaled.square() + LEAST).log() / LOG_STD], 1)
         tokens = self.embed(scaled.transpose(1, 2))
         tokens = tokens + self._places(tokens)
         for block in self.blocks:
