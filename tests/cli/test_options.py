@@ -1,6 +1,7 @@
 """Options from configuration dataclasses, and what `--data` and `--folds` mean."""
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from earmark.cli import options
 from earmark.cli.datasets import (
     DataOptions,
     clips_of,
@@ -260,3 +262,10 @@ def test_labels_that_a_classifier_does_not_have_are_told(capsys):
     assert not capsys.readouterr().err
     say_unknown_labels(clips, ["dog"])
     assert "1 of 2 labels of the clips are unknown to the classifier: cow" in capsys.readouterr().err
+
+
+def test_warnings_are_told_in_words_and_others_are_left_alone(capsys):
+    with pytest.warns(UserWarning, match="another's"), options._warnings_in_words():
+        warnings.warn_explicit("half of it", UserWarning, options.__file__, 1)
+        assert capsys.readouterr().err == "warning: half of it\n"
+        warnings.warn_explicit("another's", UserWarning, "elsewhere.py", 1)

@@ -24,6 +24,8 @@ from .passes import Cut as Cut
 from .passes import Grid as Grid
 from .passes import Tapped as Tapped
 
+UNSAID_S = 0.02  # of a clip may go unheard without a word
+
 
 class Classifier:
     """A frozen classifier of sounds: front end, backbone, head, labels.
@@ -86,7 +88,7 @@ class Classifier:
         """Returns `[1, sample]`: the mean of the channels at the classifier's rate, on its device."""
         samples = waveform.mono().resample(self.sample_rate).samples
         most = self.front_end.max_samples
-        if most is not None and samples.shape[-1] > most:
+        if most is not None and samples.shape[-1] > most + UNSAID_S * self.sample_rate:
             warnings.warn(
                 f"{self.name} hears the first {most / self.sample_rate:g} s of a clip, and one of "
                 f"{waveform.duration_s:.3g} s came; cut it into parts, so that all of it counts.",

@@ -165,7 +165,7 @@ def _job(
     seeded = {} if fitted or asked["seed"] is None else {"seed": asked["seed"]}
     told = {"bank_audio": bank_audio} if fitted and kind_of(fitted) == "apex" else seeded
     method = load_explainer(chosen, classifier=model, **told, **options)
-    if method.classifier.head.notice:  # of the layer that the explainer taps
+    if method.method == "apex" and method.classifier.head.notice:  # of the layer that it taps
         say(method.classifier.head.notice)
     masker = embedded_mask(model, asked["against"]) if mask else None
     beside = embedded_folder(masker.method, model) if masker else None

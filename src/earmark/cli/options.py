@@ -8,7 +8,9 @@ import functools
 import inspect
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -33,7 +35,8 @@ def command(function: Command, show: Callable[[dict[str, Any]], str] | None = No
     @functools.wraps(function)
     def wrapper(*, as_json: bool, debug: bool, params: Path | None, **options: Any) -> None:
         try:
-            result = function(**options)
+            with _warnings_in_words():
+                result = function(**options)
         except Exception as error:
             if debug:
                 raise
@@ -109,6 +112,22 @@ def save_params(folder: Path, name: str, options: dict[str, Any]) -> None:
 
     text = json.dumps({"command": name, "options": options}, indent=2, default=str)
     write_whole(folder / "run.json", text + "\n")
+
+
+@contextmanager
+def _warnings_in_words() -> Iterator[None]:
+    """Shows warnings of earmark as sentences, without the line of code that they come from."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], filename: str, *more: Any) -> None:
+            if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parents[1]):
+                say(f"warning: {message}")
+            else:
+                shown(message, category, filename, *more)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def _report(error: Exception, as_json: bool) -> int:
