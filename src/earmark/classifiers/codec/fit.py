@@ -132,7 +132,7 @@ def fit_latent_classifier(
         loop,
         n_steps=len(learned.labels) // loop.batch_size,
         folder=working,
-        prepare=lambda batch, generator: augment_latents(*batch, recipe.augmentation, generator),
+        prepare=lambda batch, generator: augment_latents(batch[0], batch[1], recipe.augmentation, generator),
         beside=(),
         progress=progress,
         log_folder=log_folder,
