@@ -344,7 +344,7 @@ def main() -> None:
     if given.what in ("all", "prompts", "towers", "tables"):
         put(
             "zero_shot",
-            f"python benchmarks/zero_shot.py all --clips {given.clips}",
+            f"python benchmarks/zero_shot.py all --clips {given.clips} --epochs {given.epochs}",
             tables(classifier, given.runs, clips),
         )
 

@@ -415,7 +415,7 @@ class Classifier:
             self._known_axes = known or probe_axes(backbone, shape, like=like)
         return self._geometry_of(self._known_axes, n_samples)
 
-    @property
+    @cached_property
     def _map_of_places(self) -> Callable[[Tensor], Map]:
         """What gives, of features, a map whose cells lie where those of the map do, and as little in between as can be.
 

@@ -195,9 +195,9 @@ class Past:
         finally:
             for handle in handles:
                 handle.remove()
-        if any(_UNKNOWN in outputs for outputs in self.calls.values()):
-            self.calls = {part: outputs for part, outputs in self.calls.items() if _UNKNOWN not in outputs}
-        self.known = self.known and self.layer in self.calls
+            kept = self.calls.items()
+            self.calls = {part: outputs for part, outputs in kept if all(one is not _UNKNOWN for one in outputs)}
+            self.known = self.known and self.layer in self.calls
 
     @contextmanager
     def skipped(self) -> Iterator[None]:
