@@ -12,7 +12,9 @@ Decoders learn from the classifier's own training clips (folds 1 to 3 of ESC-10;
 or on fresh scenes. `lmac-soft` and `lmac-paper-small` have the published loss, `lmac-areas` learns hard masks of any
 area alone, and `lmac`, the default, both. `lmac-ftN` is `lmac-paper-small` fine-tuned on mixtures with a soundscape at
 0 dB, guided by the clean clip with weight N, with `-cct` where the mask is like it (cosine .7): it knows what other
-methods do not. Conditions of `score` are those of methods.py, and `speech`: a spoken word at 12 dB.
+methods do not. `lmac-apart-alone` learns from mixtures of two training clips, each to be kept for its own decision, and
+from nothing else; `lmac-apart` goes on from it with the default's losses beside that one. Conditions of `score` are
+those of methods.py, and `speech`: a spoken word at 12 dB.
 """
 
 import argparse
@@ -48,6 +50,8 @@ PAPER = LmacConfig.of_preset("paper-small", crop_s=2.5)  # crops, so that it fit
 FITS = {
     "lmac-areas": (fit_lmac, {"objective": "areas"}),
     "lmac-soft": (fit_lmac, {"objective": "soft"}),
+    "lmac-apart-alone": (fit_lmac, {"objective": "apart", "lambda_apart": 1.0, "epochs": 80}),
+    "lmac-apart": (fit_lmac, {"objective": "both", "lambda_apart": 8.0}),
     **{f"lmac-seed{seed}": (fit_lmac, {"seed": seed}) for seed in (1, 2)},
     "lmac-paper-small": (fit_lmac, {"config": PAPER}),
     **{f"lmac-ft{g}": (fit_lmac, {"lambda_g": float(g)}) for g in (4, 16, 32)},
@@ -56,6 +60,7 @@ FITS = {
     "l2i": (fit_l2i, {}),
 }
 FINE = "lmac-paper-small"
+STARTS = {"lmac-apart": "lmac-apart-alone", **{name: FINE for name in FITS if name.startswith("lmac-ft")}}
 FINE_EPOCHS = 5
 THRESHOLDS = (0.2, 0.4, 0.6, 0.8)
 
@@ -77,9 +82,12 @@ def fit(options: argparse.Namespace) -> None:
         function, changes = FITS[name]
         changes = dict(changes) | ({"epochs": options.epochs} if options.epochs else {})
         clips = training_clips(options.classifier)
+        if name in STARTS:
+            start = RUNS / options.classifier / STARTS[name]
+            changes["start"] = em.load_explainer(start, classifier=classifier)
+            changes.setdefault("config", LmacConfig())  # and not that of the start
         if name.startswith("lmac-ft"):
-            start = em.load_explainer(RUNS / options.classifier / FINE, classifier=classifier)
-            changes |= {"start": start, "epochs": options.epochs or FINE_EPOCHS}
+            changes |= {"config": PAPER, "epochs": options.epochs or FINE_EPOCHS}
             clips = list(mix(clips, "ood:0" if options.classifier == "scenes-cnn" else f"id:0:{methods.rainforest()}"))
         began = time.perf_counter()
         report = lambda done, total, values, name=name: print(name, done, total, values, flush=True)  # noqa: E731

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
@@ -215,7 +215,7 @@ def asked_label(logits: Logits, choice: Float[Tensor, " batch"], classifier: Cla
     """
     if classifier.task == "multiclass":
         return logits.argmax(1)
-    present = probabilities(logits, classifier.task) >= classifier.threshold
+    present = present_labels(logits, classifier)
     rank = (choice.to(logits) * present.sum(1)).floor()
     nth = (present.cumsum(1) - 1 == rank[:, None]) & present
     return torch.where(present.any(1), nth.int().argmax(1), logits.argmax(1))
@@ -223,9 +223,14 @@ def asked_label(logits: Logits, choice: Float[Tensor, " batch"], classifier: Cla
 
 def is_decided(logits: Logits, classifier: Classifier) -> Float[Tensor, " batch"]:
     """Returns 1 where some label is decided for, and 0 where none of several labels reaches the threshold."""
+    return present_labels(logits, classifier).any(1).to(logits)
+
+
+def present_labels(logits: Logits, classifier: Classifier) -> Bool[Tensor, "batch label"]:
+    """Returns which labels are decided for: the largest one, or all at or above the threshold."""
     if classifier.task == "multiclass":
-        return torch.ones_like(logits[:, 0])
-    return (probabilities(logits, classifier.task) >= classifier.threshold).any(1).to(logits)
+        return torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]).bool()
+    return probabilities(logits, classifier.task) >= classifier.threshold
 
 
 def one_hot(labels: Int[Tensor, " batch"], n_labels: int, like: Tensor) -> Float[Tensor, "batch label"]:

@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
+from earmark.explainers.lmac.apart import gains
 from earmark.explainers.lmac.loss import (
     Weights,
+    apart_loss,
     areas_between,
     bounded,
     decision_loss,
@@ -127,3 +129,31 @@ def test_guidance_is_least_where_the_mask_marks_the_source():
     assert float(guidance_loss(right, mixture, source, "code")) == pytest.approx(
         math.log1p(math.exp(-9)), rel=1e-2
     )  # float32 near 1
+
+
+def test_telling_apart_is_a_weighted_cross_entropy_to_the_ratio_of_energies():
+    logits, own, other = random(2, 3, 4), random(2, 3, 4, seed=1).abs(), random(2, 3, 4, seed=2).abs()
+    for z, s, n, found in zip(
+        logits.tolist(), own.tolist(), other.tolist(), apart_loss(logits, own, other), strict=True
+    ):
+        bins = [(z[i][j], s[i][j], n[i][j]) for i in range(3) for j in range(4)]
+        shares = [a * a / (a * a + b * b) for _, a, b in bins]
+        costs = [
+            t * math.log(1 + math.exp(-y)) + (1 - t) * math.log(1 + math.exp(y))
+            for (y, *_), t in zip(bins, shares, strict=True)
+        ]
+        loud = [max(a, b) for _, a, b in bins]
+        mean = sum(w * c for w, c in zip(loud, costs, strict=True)) / sum(loud)
+        assert float(found) == pytest.approx(mean, rel=1e-12)
+    silence = torch.zeros_like(own)
+    assert apart_loss(logits, silence, silence).tolist() == [0, 0]
+
+
+def test_the_other_clip_is_within_6_db_either_way():
+    samples = random(3, 4000) * torch.tensor([[1.0], [0.1], [5.0]], dtype=torch.float64)
+    for chance, db in ((0.0, 6.0), (0.5, 0.0), (1.0, -6.0)):
+        other = gains(samples, torch.full((3,), chance)) * samples.roll(1, 0)
+        ratio = 10 * torch.log10(other.square().mean(1) / samples.square().mean(1))
+        torch.testing.assert_close(ratio, torch.full_like(ratio, db), rtol=0, atol=1e-9)
+    samples[1] = 0
+    assert torch.isfinite(gains(samples, torch.rand(3, generator=torch.Generator().manual_seed(0)))).all()

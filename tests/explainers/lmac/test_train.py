@@ -1,6 +1,7 @@
 """Training an L-MAC: planted evidence is found, the model is left alone, a killed fit goes on to the same result."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -17,6 +18,7 @@ from earmark.explainers.lmac.explainer import Lmac
 from earmark.explainers.lmac.train import _Learner, fit_lmac
 from earmark.explainers.load import load_explainer
 from earmark.masks import mask_of
+from earmark.metrics.separation import si_sdr
 from earmark.testing.conformance import check_explainer
 from earmark.testing.toy_networks import toy_network
 from earmark.testing.toys import band_classifier
@@ -69,6 +71,29 @@ def test_planted_evidence_is_found(objective):
     found = mask_of(told.evidence.ranking(told.grid)[None], "area", share).gain[0].bool()
     iou = float((found & truth).sum() / (found | truth).sum())
     assert iou > 0.5  # of lmac.md: above one half in a small run; chance is below .02
+
+
+def test_of_two_sounds_each_is_heard_under_its_own_label():
+    """Two tones at once: what is kept for a label is its own tone, with less than a quarter of the other one."""
+    steady = [Clip(f"{i:02}", tone(250 + 500 * (i % 4), i, 0.0, 1.0), group=str(i)) for i in range(64)]
+    settings = replace(PLANTED, objective="apart", lambda_apart=1.0, learning_rate=1e-2, clip_s=0.25, epochs=20)
+    lmac = fit_lmac(band_classifier(), steady, settings)
+    first, second = tone(750, 97, 0.0, 1.0), tone(1250, 99, 0.0, 1.0)
+    both = Waveform(first.samples + second.samples, RATE)
+    for label, own in (("band 1", first), ("band 2", second)):
+        kept = lmac.explain(both, label).listen().samples
+        assert float(si_sdr(kept, own.samples)[0]) > float(si_sdr(both.samples, own.samples)[0]) + 6
+    assert 0 < lmac.diagnostics["held_out"]["apart"] < math.log(2)  # of a mask of one half everywhere
+
+
+def test_telling_sounds_apart_needs_a_label_and_a_gain():
+    for changes in ({"conditioned": False}, {"mask_stage": "features"}, {"mask_scale": "log1p", "reentry": "stft"}):
+        with pytest.raises(InputError, match="lambda_apart needs a decoder that is told"):
+            replace(SMALL, lambda_apart=1.0, **changes)
+    with pytest.raises(InputError, match="set lambda_apart above 0"):
+        replace(SMALL, objective="apart")
+    with pytest.raises(InputError, match="lambda_apart is 0 or more"):
+        replace(SMALL, lambda_apart=-1.0)
 
 
 def test_the_model_is_left_as_it_was():

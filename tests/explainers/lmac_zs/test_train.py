@@ -13,6 +13,7 @@ from earmark.explainers.lmac_zs.decoder import untrained
 from earmark.explainers.lmac_zs.explainer import LmacZs
 from earmark.explainers.lmac_zs.train import fit_lmac_zs, refuse_collapsed
 from earmark.explainers.load import load_explainer
+from earmark.metrics.separation import si_sdr
 from earmark.testing.conformance import check_explainer
 from earmark.testing.toys import band_classifier
 from earmark.testing.untouched import untouched
@@ -42,6 +43,13 @@ def both(seed, n=2048):
     inside = sum(((hz > low + 50) & (hz < low + WIDTH_HZ - 50)).float() for low in (0, WIDTH_HZ))
     noise = torch.randn(n, generator=torch.Generator().manual_seed(seed))
     return Waveform((0.3 * torch.fft.irfft(torch.fft.rfft(noise) * inside, n))[None], RATE)
+
+
+def one_band(seed, band, n=2048):
+    """Returns that noise in one of the bands."""
+    hz = torch.arange(n // 2 + 1) * RATE / n
+    inside = ((hz > band * WIDTH_HZ + 50) & (hz < (band + 1) * WIDTH_HZ - 50)).float()
+    return Waveform(torch.fft.irfft(torch.fft.rfft(both(seed, n).samples) * inside, n), RATE)
 
 
 def clips(n=12):
@@ -79,6 +87,19 @@ def test_each_prompt_keeps_its_band(planted):
         assert iou(planted.explain(both(99), f"band {band}"), band) > 0.8
     assert planted.diagnostics["held_out"]["overlap"] < 0.2
     assert planted.diagnostics["held_out"]["mask_mean"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_of_two_sounds_each_is_heard_under_its_own_prompt():
+    """Clips of one band each, without labels; of both at once, each prompt keeps its own."""
+    alone = [Clip(f"{i:02}", one_band(i, i % 2), group=str(i)) for i in range(20)]
+    fit = fit_lmac_zs(two_bands(), alone, PLANTED, lambda_apart=4.0, lambda_diversity=0.0, n_prompts=2)
+    sounds = [one_band(99, 0), one_band(98, 1)]
+    both = Waveform(sounds[0].samples + sounds[1].samples, RATE)
+    for band, own in enumerate(sounds):
+        kept = fit.explain(both, f"band {band}").listen().samples
+        assert (
+            float(si_sdr(kept, own.samples)[0]) > float(si_sdr(both.samples, own.samples)[0]) + 6
+        )  # a quarter is left
 
 
 def test_a_contrast_keeps_what_speaks_for_one_alone(planted):

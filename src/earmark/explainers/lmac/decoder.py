@@ -109,6 +109,12 @@ class Look:
         features = None if self.features is None else self.features[at]
         return Look(self.logits[at], tuple(one[at] for one in self.maps), self.whole[at], features, self.level[at])
 
+    def repeated(self, times: int) -> "Look":
+        """Returns each clip so many times, one after the other."""
+        parts = [one.repeat_interleave(times, 0) for one in (self.logits, *self.maps, self.whole, self.level)]
+        features = None if self.features is None else self.features.repeat_interleave(times, 0)
+        return Look(parts[0], tuple(parts[1:-2]), parts[-2], features, parts[-1])
+
 
 @runtime_checkable
 class Reading(Protocol):

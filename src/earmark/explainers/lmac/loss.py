@@ -118,6 +118,18 @@ def guided(mask: Gain, mixture: Gain, source: Gain, threshold: float) -> Bool[Te
     return likeness(mask.detach(), mixture, source) >= threshold
 
 
+def apart_loss(mask_logits: Gain, own: Gain, other: Gain) -> PerClip:
+    """Returns how far a mask of two sounds together is from what one of them holds of the energy (no paper's).
+
+    Binary cross-entropy to `|S|^2 / (|S|^2 + |N|^2)` in each bin, weighted by the louder of the two magnitudes, so that
+    faint bins, which nobody hears and which are most, do not decide. `own` S and `other` N are magnitudes.
+    """
+    weight = torch.maximum(own, other)
+    weight = weight / weight.mean((1, 2), keepdim=True).clamp_min(1e-12)
+    share = own.square() / (own.square() + other.square()).clamp_min(1e-12)
+    return (weight * functional.binary_cross_entropy_with_logits(mask_logits, share, reduction="none")).mean((1, 2))
+
+
 def guidance_loss(mask_logits: Gain, mixture: Gain, source: Gain, form: str) -> PerClip:
     """Returns how far a mask is from the clean source, per clip.
 

@@ -1,5 +1,6 @@
 """`fit_lmac`: train a decoder so that what its masks keep is decided as the whole clip was."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,9 +16,10 @@ from ...classifiers.base import Classifier
 from ...errors import MismatchError, ModelError
 from ...metrics.faithfulness import Passes, average_drop, input_fidelity
 from ...training.loop import Progress, train
-from ...types import Clip, Samples
+from ...types import Clip, Samples, seeded
 from .. import fitted
 from ..stages import no_gradient
+from .apart import apart_term, unmixed
 from .config import LmacConfig
 from .decoder import Look, Masker, MaskLogits
 from .loss import (
@@ -121,7 +123,7 @@ def fit_lmac(
 
 
 def _prepared(batch: Sequence[Tensor], generator: Generator, *, config: LmacConfig, sample_rate: int) -> Any:
-    return fitted.drawn(batch, config, sample_rate, generator)
+    return fitted.drawn(batch, unmixed(config, config.lambda_apart), sample_rate, generator)
 
 
 @dataclass
@@ -155,21 +157,41 @@ class _Learner:
         drawn = fitted.Drawn.of(batch, self.classifier)
         look = self.masker.look(drawn.samples)
         target = fitted.asked_label(look.logits, drawn.choice, self.classifier)
-        mask_logits = self._mask_logits(look, target, drawn.samples)
         terms: dict[str, Tensor] = {}
-        if self.config.objective != "soft":
+        if self.config.lambda_apart:
+            terms["apart"] = self.config.lambda_apart * self._apart(drawn, look, target)
+        if self.config.objective != "apart":
+            mask_logits = self._mask_logits(look, target, drawn.samples)
+        if self.config.of_areas:
             terms["areas"] = self._of_areas(drawn, look, mask_logits, target)
-        if self.config.objective != "areas":
+        if self.config.of_soft_masks:
             terms |= self._soft(drawn, look, mask_logits, target)
         return torch.stack(list(terms.values())).sum(), terms
 
     def validate(self) -> dict[str, float]:
         """Returns what masks of some areas, and soft ones, keep of the held-out clips' decisions."""
-        parts = enumerate(_parts(self.data.held_out.samples, 16))
-        rows = [self._judged(i, self._samples(part)) for i, part in parts]
-        values = {name: float(np.nanmean([v for row in rows for v in row[name]])) for name in rows[0]}
-        if self.config.objective == "areas":
-            return {"score": -float(np.mean([values[f"drop_{area:g}"] for area in AREAS])), **values}
+        values: dict[str, float] = {}
+        if self.config.objective != "apart":
+            parts = enumerate(_parts(self.data.held_out.samples, 16))
+            rows = [self._judged(i, self._samples(part)) for i, part in parts]
+            values = {name: float(np.nanmean([v for row in rows for v in row[name]])) for name in rows[0]}
+        if self.config.lambda_apart:
+            values["apart"] = self._held_out_apart()
+        return {"score": self._score(values), **values}
+
+    def _score(self, values: dict[str, float]) -> float:
+        """Returns how good a decoder is, of what is said of held-out clips; above all that the objective is about.
+
+        Raises
+        ------
+        ModelError
+            If masks say nothing.
+        """
+        c, lost = self.config, [drop for name, drop in values.items() if name.startswith("drop")]
+        if c.lambda_apart:
+            lost.append(100 * values["apart"] / math.log(2))  # of what a mask of one half lacks
+        if not c.of_soft_masks:
+            return -float(np.mean(lost))
         low, high = COLLAPSED
         is_lost = values["mask_mean"] < low and values["fidelity"] < LOST
         if is_lost or values["mask_mean"] > high:
@@ -177,10 +199,9 @@ class _Learner:
                 f"The mean of the masks is {values['mask_mean']:.3g}: they say nothing. Change lambda_l1 (larger for "
                 "masks near 1, smaller for masks near 0) or the learning rate."
             )
-        if self.config.objective == "soft":
-            return {"score": 100 * values["fidelity"] - values["drop"], **values}
-        drops = [values["drop"], *(values[f"drop_{area:g}"] for area in AREAS)]
-        return {"score": -float(np.mean(drops)), **values}
+        if len(lost) == 1:
+            return 100 * values["fidelity"] - values["drop"]
+        return -float(np.mean(lost))
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -218,6 +239,30 @@ class _Learner:
         terms["guidance"] = c.lambda_g * (guidance_loss(mask_logits, mixture, source, c.guidance) * is_guided).mean()
         return terms
 
+    def _apart(self, drawn: fitted.Drawn, look: Look, target: Targets) -> Tensor:
+        """Returns what masks of two clips at once lack, where neither is decided as the other one's label."""
+        present = fitted.present_labels(look.logits, self.classifier)
+        own, other = target[:, None], target.roll(1)[:, None]
+        heard = present.gather(1, own)[:, 0]
+        theirs = present.roll(1, 0).gather(1, own)[:, 0] | present.gather(1, other)[:, 0]
+        asked = fitted.one_hot(target, len(self.classifier.labels), look.level)
+        differ = heard & heard.roll(1) & ~theirs
+        return apart_term(self.masker, drawn.samples, look, asked, drawn.budget, differ)
+
+    @torch.no_grad()
+    def _held_out_apart(self) -> float:
+        """Returns the mean of `_apart` over held-out clips, each with a drawn other one."""
+        generator = seeded(self.config.seed, 5)
+        order = torch.randperm(len(self.data.held_out.samples), generator=generator).numpy()
+        found = []
+        for index in _parts(order, 16):
+            samples = self._samples(self.data.held_out.samples[index])
+            drawn = fitted.Drawn(samples, *torch.rand(2, len(samples), generator=generator).unbind())
+            look = self.masker.look(samples)
+            target = fitted.asked_label(look.logits, drawn.choice, self.classifier)
+            found.append(float(self._apart(drawn, look, target)))
+        return float(np.mean(found))
+
     def _masked_loss(
         self, samples: Samples, look: Look, mask: Gain, target: Targets, weights: Weights
     ) -> dict[str, Tensor]:
@@ -242,11 +287,11 @@ class _Learner:
         mask_logits = self._mask_logits(look, target, samples)
         passes = partial(Passes, look.logits, target, task=self.classifier.task, threshold=self.classifier.threshold)
         found: dict[str, list[float]] = {}
-        if self.config.objective != "soft":
+        if self.config.of_areas:
             for area in AREAS:
                 kept = top_mask(mask_logits, torch.full((len(samples),), area), 1.0)
                 found[f"drop_{area:g}"] = average_drop(passes(self.masker.reentered(samples, look, kept))).tolist()
-        if self.config.objective != "areas":
+        if self.config.of_soft_masks:
             mask = mask_logits.sigmoid()
             inside = passes(self.masker.reentered(samples, look, mask))
             found |= {"drop": average_drop(inside).tolist(), "fidelity": input_fidelity(inside).tolist()}
@@ -280,7 +325,8 @@ def _parts(samples: np.ndarray, size: int) -> list[np.ndarray]:
 
 def _diagnostics(masker: Masker[LmacConfig], data: fitted.Material, history: list[dict[str, float]]) -> dict[str, Any]:
     best = max(history, key=lambda row: (row["score"], row["epoch"]))
-    passes = {"soft": 3, "areas": 2, "both": 4}[masker.config.objective]  # the clip, and what its masks keep and leave
+    c = masker.config  # the clip, what its masks keep and leave, and mixtures
+    passes = 1 + c.of_areas + 2 * c.of_soft_masks + bool(c.lambda_apart)
     n_clips = len(history) * fitted.n_steps(data, masker.config) * fitted.batch_size(data, masker.config)
     return {
         **masker.cost(),

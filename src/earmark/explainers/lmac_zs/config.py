@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from ...errors import InputError
 from ..fitted_config import FitConfig
-from ..lmac.config import CHOICES, MaskStage, Scale, TrainingStage
+from ..lmac.config import CHOICES, MaskStage, Scale, TrainingStage, refuse_apart
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class LmacZsConfig(FitConfig):
     lambda_l1: float = 1.0  # weight of the mean of the mask
     lambda_diversity: float = 0.1  # weight of masks being as unlike as their prompts
     lambda_out: float = 0.0  # weight of what is left out being no nearer to the prompt than silence; published: none
+    lambda_apart: float = 0.0  # weight of keeping, of two clips at once, each for its own prompt; published: none
     most_alike: float = 0.95  # largest mean overlap of masks of two prompts after training; 1: any
     blind: bool = False  # a control: the decoder reads zeros in place of maps, and knows the sound and the text alone
 
@@ -47,3 +48,4 @@ class LmacZsConfig(FitConfig):
             raise InputError(f"most_alike lies in 0 ... 1, got {self.most_alike}; change it.")
         if self.mask_scale == "log1p" and (self.reentry != "stft" or self.mask_stage != "stft"):
             raise InputError("mask_scale log1p needs reentry stft and mask_stage stft; change one of them.")
+        refuse_apart(self.lambda_apart, self)

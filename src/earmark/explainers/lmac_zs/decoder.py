@@ -9,7 +9,7 @@ from torch import Tensor
 from ...classifiers.base import Classifier
 from ...classifiers.taps import Tap, find_taps
 from ...training.loop import seeded_globals
-from ..lmac.decoder import CompactDecoder, Look, Masker, widest
+from ..lmac.decoder import CompactDecoder, Masker, widest
 from .config import LmacZsConfig
 
 ZsMasker = Masker[LmacZsConfig]
@@ -30,13 +30,6 @@ def untrained(embedder: Classifier, config: LmacZsConfig) -> ZsMasker:
         return Masker(embedder, config, taps, decoder.to(embedder.device).eval())
 
     return masker_of(config.width or widest(masker_of), config.seed)
-
-
-def repeated(look: Look, times: int) -> Look:
-    """Returns each clip so many times, one after the other."""
-    parts = [one.repeat_interleave(times, 0) for one in (look.logits, *look.maps, look.whole, look.level)]
-    features = None if look.features is None else look.features.repeat_interleave(times, 0)
-    return Look(parts[0], tuple(parts[1:-2]), parts[-2], features, parts[-1])
 
 
 def for_each(text: Float[Tensor, "text dimension"], index: Int[Tensor, "batch prompt"]) -> Tensor:

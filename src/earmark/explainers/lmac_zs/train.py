@@ -17,11 +17,12 @@ from ...errors import InputError, ModelError
 from ...training.loop import Progress, train
 from ...types import Clip, Samples, seeded
 from .. import fitted
+from ..lmac.apart import apart_term, unmixed
 from ..lmac.decoder import CompactDecoder, Look
 from ..lmac.train import COLLAPSED
 from ..stages import no_gradient
 from .config import LmacZsConfig
-from .decoder import ZsMasker, for_each, repeated, untrained
+from .decoder import ZsMasker, for_each, untrained
 from .loss import Pairs, diversity, drawn_pairs, match_loss, outside_loss, overlap, size_loss
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _prepared(
     batch: Sequence[Tensor], generator: Generator, *, config: LmacZsConfig, model: ZeroShot
 ) -> tuple[Tensor, ...]:
     """Returns samples as they are trained on, and a number for each clip and prompt."""
-    samples = fitted.drawn(batch[:1], config, model.sample_rate, generator)[0]
+    samples = fitted.drawn(batch[:1], unmixed(config, config.lambda_apart), model.sample_rate, generator)[0]
     return samples, torch.rand(len(samples), len(model.labels), generator=generator)
 
 
@@ -158,7 +159,7 @@ class ZsLearner:
         similarity = audio @ text.T
         pairs = drawn_pairs(similarity, chance, c.n_prompts)
         asked = for_each(text, pairs.index)
-        many, n = repeated(look, asked.shape[1]), asked.shape[1]
+        many, n = look.repeated(asked.shape[1]), asked.shape[1]
         sounds = samples.repeat_interleave(n, 0)
         mask = self.masker.logits(many, asked.flatten(0, 1).to(look.level), samples.shape[-1]).sigmoid()
         masked = self.masker.reentered(sounds, many, mask).unflatten(0, (-1, n))
@@ -170,6 +171,8 @@ class ZsLearner:
         }
         if c.lambda_out:
             terms["outside"] = c.lambda_out * self._outside(samples, look, mask, pairs)
+        if c.lambda_apart:
+            terms["apart"] = c.lambda_apart * self._apart(samples, look, pairs, chance)
         return terms, mask.detach()
 
     def _outside(self, samples: Samples, look: Look, mask: Tensor, pairs: Pairs) -> Tensor:
@@ -178,6 +181,11 @@ class ZsLearner:
             silence = self.masker.classifier.logits(torch.zeros_like(samples[:1]))
         nearest = for_each(self.text.to(samples), pairs.index[:, :1])[:, 0]
         return outside_loss(outside, nearest, silence.expand(len(samples), -1))
+
+    def _apart(self, samples: Samples, look: Look, pairs: Pairs, chance: Tensor) -> Tensor:
+        nearest = pairs.index[:, :1]
+        asked = for_each(self.text.to(look.level), nearest)[:, 0]
+        return apart_term(self.masker, samples, look, asked, chance[:, 0], (nearest != nearest.roll(1, 0))[:, 0])
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -229,6 +237,7 @@ def _diagnostics(learner: ZsLearner, history: list[dict[str, float]]) -> dict[st
     best = max(history, key=lambda row: (row["score"], row["epoch"]))
     n_clips = len(history) * fitted.n_steps(data, masker.config) * fitted.batch_size(data, masker.config)
     n_passes = 1 + min(masker.config.n_prompts or n_prompts, n_prompts) + bool(masker.config.lambda_out)
+    n_passes += bool(masker.config.lambda_apart)
     told = {name: value for name, value in best.items() if name in ("score", "mask_mean", "overlap")}
     return {
         **masker.cost(),
