@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from ..audio.distances import log_spectral_distance
 from ..audio.files import load_clip
-from ..audio.stft import Stft
 from ..errors import InputError
 from ..explainers.codec_latent.attribution import integrated_gradients
 from ..explainers.codec_latent.chain import Chain, Coded
@@ -204,6 +203,7 @@ class _Subject:
         else:
             before = probabilities(self.whole, classifier.task)[:, index] >= classifier.threshold
             agrees = (probs >= classifier.threshold) == before
+        ours, theirs = (classifier.stft(part).abs().square() for part in (sounds, self.coded.samples))
         energy = sounds.double().square().sum(1) / self.coded.samples.double().square().sum().clamp_min(1e-30)
         return Point(
             clip=self.clip.id,
@@ -213,16 +213,8 @@ class _Subject:
             prob=float(probs.mean()),
             logit=float(logits[:, index].double().mean()),
             energy=float(energy.mean()),
-            distance_db=float(log_spectral_distance(sounds, self.coded.samples, classifier.stft).mean()),
+            distance_db=float(log_spectral_distance(ours, theirs).mean()),
         )
-
-
-def log_spectral_distance(sounds: Samples, clip: Float[Tensor, "1 sample"], stft: Stft) -> Float[Tensor, " batch"]:
-    """Returns the root mean square over bins, averaged over frames, of the difference in dB, 80 dB below the clip."""
-    ours, theirs = stft(sounds).abs().square(), stft(clip).abs().square()
-    floor = (1e-8 * theirs.amax((1, 2), keepdim=True)).clamp_min(1e-20)
-    difference = 10 * (ours.clamp_min(floor) / theirs.clamp_min(floor)).log10()
-    return difference.square().mean(1).sqrt().mean(1)
 
 
 def _points(explainer: CodecLatent, clip: Clip, protocol: CodecProtocol) -> list[Point]:

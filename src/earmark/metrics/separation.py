@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..types import Samples
+from ..audio.distances import LEAST, si_sdr
 from .complexity import energy_kept
 from .localization import roc_auc
 from .stability import rank_correlation
@@ -21,7 +21,15 @@ from .stability import rank_correlation
 PerClip = Float[Tensor, " batch"]
 Plane = Float[Tensor, "batch freq frame"]
 
-LEAST = 1e-10  # share of energy, -100 dB: what a mask keeps less of counts as this much
+__all__ = [
+    "contaminant_kept",
+    "contrast_db",
+    "ideal_auc",
+    "ideal_correlation",
+    "ideal_ratio_mask",
+    "si_sdr",
+    "source_kept",
+]
 
 
 def source_kept(gain: Plane, source: Plane, contaminant: Plane) -> PerClip:
@@ -62,19 +70,3 @@ def ideal_auc(values: Plane, source: Plane, contaminant: Plane) -> PerClip:
 def ideal_correlation(values: Plane, source: Plane, contaminant: Plane) -> PerClip:
     """Returns Spearman's correlation of a map and the ideal ratio mask, in [-1, 1] (higher); NaN for a constant map."""
     return rank_correlation(values, ideal_ratio_mask(source, contaminant).to(values))
-
-
-def si_sdr(estimate: Samples, reference: Samples) -> PerClip:
-    r"""Returns the scale-invariant signal-to-distortion ratio of a sound in dB, in [-100, 100] (higher).
-
-    With the part of the estimate that is the reference, :math:`t = \frac{e \cdot s}{s \cdot s} s`, it is
-    :math:`10 \log_{10} |t|^2 / |e - t|^2` (Le Roux et al., 2019, eq. 3). A silent estimate has -100 dB; NaN for a
-    silent reference.
-    """
-    e, s = estimate.double(), reference.double()
-    power = s.square().sum(1, keepdim=True)
-    part = (e * s).sum(1, keepdim=True) / torch.where(power > 0, power, 1) * s
-    kept, rest = part.square().sum(1), (e - part).square().sum(1)
-    ratio = (kept / torch.where(rest > 0, rest, LEAST * kept)).nan_to_num(0.0)
-    found = 10 * ratio.clamp(LEAST, 1 / LEAST).log10()
-    return torch.where(power[:, 0] > 0, found, torch.nan)

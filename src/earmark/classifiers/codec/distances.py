@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...audio.distances import log_spectral_distance
 from ...types import Samples
 
 RESOLUTIONS = (256, 512, 1024)  # window lengths in samples; the hop is a quarter
@@ -38,20 +39,9 @@ def spectral_distance(sounds: Samples, clips: Samples) -> Float[Tensor, ""]:
     return total / len(RESOLUTIONS)
 
 
-def si_sdr_db(sounds: Samples, clips: Samples) -> Values:
-    """Returns the scale-invariant signal-to-distortion ratio in dB (Le Roux et al., 2019); NaN for silent clips."""
-    sounds, clips = sounds.double(), clips.double()
-    energy = clips.square().sum(1)
-    target = clips * ((sounds * clips).sum(1) / energy)[:, None]
-    return 10 * (target.square().sum(1) / (sounds - target).square().sum(1).clamp_min(1e-20)).log10()
-
-
-def log_spectral_distance_db(sounds: Samples, clips: Samples) -> Values:
-    """Returns the root mean square over bins, averaged over frames, of the difference in dB, 80 dB below the clip."""
-    ours, theirs = (_magnitude(x, 512) for x in (sounds, clips))
-    floor = (1e-4 * theirs.amax((1, 2), keepdim=True)).clamp_min(1e-10)
-    difference = 20 * (ours.clamp_min(floor) / theirs.clamp_min(floor)).log10()
-    return difference.square().mean(1).sqrt().mean(1)
+def heard_distance(sounds: Samples, clips: Samples) -> Values:
+    """Returns the log-spectral distance in dB, in windows of 512 samples, as `audio.distances` has it."""
+    return log_spectral_distance(*(_magnitude(x, 512).square() for x in (sounds, clips)))
 
 
 def _magnitude(samples: Samples, n_fft: int) -> Float[Tensor, "batch freq frame"]:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
+from ...audio.distances import si_sdr
 from ...audio.waveform import Waveform
 from ...training.config import LoopConfig
 from ...training.loop import Progress, seeded_globals, train
@@ -23,7 +24,7 @@ from ..hugging_face.load import import_transformers, quiet
 from .base import straight_through
 from .beginning import begin
 from .codebooks import begin_codebooks, learned_codes
-from .distances import log_noise, log_spectral_distance_db, si_sdr_db, spectral_distance
+from .distances import heard_distance, log_noise, spectral_distance
 from .encodec import Encodec
 from .train_config import CodecConfig
 
@@ -245,7 +246,7 @@ def measured(model: Any, data: TrainingSet) -> np.ndarray:
         samples = data.batch(rows)[0].to(device_of(model))
         with torch.no_grad():
             again = codec.decode(codec.encode(samples), samples.shape[1])
-        found.append(torch.stack([si_sdr_db(again, samples), log_spectral_distance_db(again, samples).double()], 1))
+        found.append(torch.stack([si_sdr(again, samples), heard_distance(again, samples).double()], 1))
     model.requires_grad_(True).train(was_training)
     return torch.cat(found).cpu().numpy()
 
