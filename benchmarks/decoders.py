@@ -1,12 +1,15 @@
 """Trained explainers: what training costs, how their maps score, how they sound; each run goes on where it was.
 
     EARMARK_DATA=... python benchmarks/decoders.py fit esc10-cnn [NAME ...] [--epochs N]
-    EARMARK_DATA=... python benchmarks/decoders.py score esc10-cnn clean [--clips 24]
+    EARMARK_DATA=... python benchmarks/decoders.py score esc10-cnn clean [NAME ...] [--clips 24]
     EARMARK_DATA=... python benchmarks/decoders.py sound scenes-cnn [--clips 24]
+    EARMARK_DATA=... python benchmarks/decoders.py apart esc10-cnn NAME ... [--clips 24]
     python benchmarks/decoders.py tables
 
 The record: `score esc10-cnn` with clean (40 clips), ood (24), white (16); `score scenes-cnn clean --clips 16`; `sound`
-with 16 clips of ESC-10 and 12 scenes. `lmac` is the embedded decoder, whose card has the command that made it.
+with 16 clips of ESC-10 and 12 scenes; `apart esc10-cnn lmac lmac-apart-alone lmac-apart` and `score` of these three on
+clean and ood. `apart` asks of two clips at the same level, of different labels, for the label of each. `lmac` is the
+embedded decoder, whose card has the command that made it.
 
 Decoders learn from the classifier's own training clips (folds 1 to 3 of ESC-10; `scenes:240`) and are scored on fold 5,
 or on fresh scenes. `lmac-soft` and `lmac-paper-small` have the published loss, `lmac-areas` learns hard masks of any
@@ -21,6 +24,7 @@ import argparse
 import json
 import os
 import time
+from itertools import permutations
 from pathlib import Path
 
 import methods
@@ -30,7 +34,8 @@ from tables import markdown, put
 import earmark as em
 from earmark.audio.files import load_clip
 from earmark.classifiers.load import WEIGHTS
-from earmark.data.mixtures import mix, parts_of
+from earmark.data.mixtures import Mixture, mix, parts_of
+from earmark.data.recipes import parse_mixture
 from earmark.data.scenes import render
 from earmark.evaluation.scores import load_scores
 from earmark.evaluation.summary import summarize
@@ -96,8 +101,11 @@ def fit(options: argparse.Namespace) -> None:
         explainer.save(folder)
 
 
-def made(classifier, name: str) -> dict:
-    """Returns the decoders that are there, by name; an L2I once for each threshold."""
+def made(classifier, name: str, chosen: list[str] | None = None) -> dict:
+    """Returns the decoders that are there, or those that are chosen, by name; an L2I once for each threshold."""
+    if chosen:
+        folders = {one: "lmac" if one == "lmac" else RUNS / name / one for one in chosen}
+        return {one: em.load_explainer(folder, classifier=classifier) for one, folder in folders.items()}
     found = {"lmac": em.load_explainer("lmac", classifier=classifier)}
     for folder in sorted((RUNS / name).glob("*/config.json")):
         kind = folder.parent.name
@@ -124,14 +132,15 @@ def score(options: argparse.Namespace) -> None:
     """Scores all decoders that are there, beside others, under one condition."""
     classifier = em.load_classifier(options.classifier)
     others = {name: em.load_explainer(name, classifier=classifier, **methods.METHODS[name]) for name in OTHERS}
+    about = "-".join([options.classifier, options.condition, *options.names[1:]])
     em.evaluate(
         classifier,
         clips_of(options.classifier, options.condition, options.clips),
-        {**made(classifier, options.classifier), **others, "random": "random"},
+        {**made(classifier, options.classifier, options.names[1:]), **others, "random": "random"},
         areas=AREAS,
         insertion=False,
         seeds=(0,),
-        folder=RUNS / "scores" / f"{options.classifier}-{options.condition}",
+        folder=RUNS / "scores" / about,
         told={"data": "scenes" if options.classifier == "scenes-cnn" else "esc10", "mixture": options.condition},
         progress=lambda done, total, values=None: print(f"{done} of {total}", flush=True),
     )
@@ -175,6 +184,45 @@ def sounds_of(clip, explainers: dict, scenes: bool) -> list:
             found.append({"clip": clip.id, "explainer": name, "si_sdr": kept})
             found[-1]["gained"] = kept - float(si_sdr(waveform.samples.float(), alone)[0])
     return found
+
+
+def apart(options: argparse.Namespace) -> None:
+    """Measures whether of two sounds each is heard when its own label is asked for."""
+    classifier = em.load_classifier(options.classifier)
+    others = {name: em.load_explainer(name, classifier=classifier, **methods.METHODS[name]) for name in SOUNDING}
+    explainers = {**made(classifier, options.classifier, options.names), **others}
+    clips = clips_of(options.classifier, "clean", options.clips)
+    half, rows = len(clips) // 2, []
+    for one, other in zip(clips[:half], clips[half : 2 * half], strict=True):
+        if set(one.labels) & set(other.labels):
+            continue
+        parts = Mixture(one, other, parse_mixture("ood:0")[0]).parts()
+        for (asked, own), (theirs, _) in permutations(
+            ((one.labels[0], parts.source), (other.labels[0], parts.contaminant))
+        ):
+            for name, explainer in explainers.items():
+                told = explainer.explain(parts.mixture, asked)
+                kept, rest = told.listen().mono(), told.complement().mono()
+                gained = si_sdr(kept.samples, own.samples) - si_sdr(parts.mixture.samples, own.samples)
+                both, inside, outside = map(probs_of(classifier), (parts.mixture, kept, rest))
+                row = [float(gained), both[asked], inside[asked], inside[theirs], outside[asked], outside[theirs]]
+                rows.append((name, one.group or one.id, row))
+    head = ["nearer to its own source, dB", "p(asked), both", "p(asked), kept", "p(other), kept", "p(asked), rest"]
+    table = []
+    for name in explainers:
+        mine = [(group, row) for who, group, row in rows if who == name]
+        values = torch.tensor([row for _, row in mine]).double()
+        groups = [group for group, _ in mine]
+        cells = [interval(bootstrap(values[:, i], groups), 1 if i == 0 else 2) for i in range(values.shape[1])]
+        table.append([name, *cells, str(len(mine))])
+    text = markdown([f"{options.classifier}, of two clips", *head, "p(other), rest", "N"], table)
+    (RUNS / f"sound-{options.classifier}-apart.md").write_text(text + "\n")
+    print(text)
+
+
+def probs_of(classifier):
+    """Returns what tells the probability of each label in a sound."""
+    return lambda sound: dict(zip(classifier.labels, classifier.predict(sound).probs.tolist(), strict=True))
 
 
 def interval(one, digits: int) -> str:
@@ -257,7 +305,7 @@ def tables() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("fit", "score", "sound", "tables"))
+    parser.add_argument("what", choices=("fit", "score", "sound", "apart", "tables"))
     parser.add_argument("classifier", nargs="?", default="esc10-cnn")
     parser.add_argument("names", nargs="*")
     parser.add_argument("--epochs", type=int)
@@ -265,7 +313,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.what == "score":
         options.condition = options.names[0] if options.names else "clean"
-    {"fit": fit, "score": score, "sound": sound, "tables": lambda _: tables()}[options.what](options)
+    {"fit": fit, "score": score, "sound": sound, "apart": apart, "tables": lambda _: tables()}[options.what](options)
 
 
 if __name__ == "__main__":
