@@ -1,6 +1,7 @@
 """Every method on ESC-10 and on scenes: native masks and equal areas, clean and mixed; each run goes on where it was.
 
     python benchmarks/methods.py run esc10-cnn clean [--clips 40] [--heavy] [--areas 1,5,20]
+    python benchmarks/methods.py run esc10-cnn clean --clips 24 --stages waveform,stft,features --methods apex,grad-cam,...
     python benchmarks/methods.py all        (some two hours on two cores)
     python benchmarks/methods.py tables
 
@@ -120,6 +121,29 @@ def table(summary: dict) -> str:
     return markdown(head, rows)
 
 
+STAGES = {"waveform": "sound", "stft": "STFT", "features": "features"}  # where masked clips enter again
+TOLD = {"average_drop": "AD", "faithfulness": "FF", "input_fidelity": "Fid-In"}
+
+
+def side_by_side(folder: Path) -> str:
+    """Returns what the same masks score where they enter again as sound, as STFT, and as features."""
+    summary = summarize(load_scores(folder))
+    kept = [("own mask", metric) for metric in TOLD] + [("equal area", "average_drop")]
+    columns = []
+    for what, metric in kept:
+        for stage in STAGES:
+            if what == "own mask":
+                found = next(t for t in summary["tables"] if (t["protocol"], t["reentry"]) == ("soft", stage))
+            else:
+                found = next(curve for curve in summary["curves"] if curve["reentry"] == stage)
+            cells = {row["explainer"]: cell(row["metrics"].get(metric)) for row in found["rows"]}
+            columns.append((f"{what}: {TOLD[metric]}, {STAGES[stage]}", cells))
+    rows = [[name, *(cells[name] for _, cells in columns)] for name in columns[0][1]]
+    n = summary["decisions"]["n"]
+    title = f"**esc10-cnn, clean, where the same masked clip enters again**: N = {n} decisions."
+    return f"{title}\n\n{markdown(['method', *(head for head, _ in columns)], rows)}"
+
+
 def tables() -> None:
     """Writes the tables of all finished runs."""
     parts = []
@@ -135,6 +159,9 @@ def tables() -> None:
             title += f" (coverage {100 * clips['coverage']:.0f} %), mean confidence {decisions['mean_prob']:.3f}"
             title += f", accuracy {100 * decisions['accuracy']:.1f} %; equal areas from {low:g} to {high:g} %."
             parts.append(f"{title}\n\n{table(summary)}")
+    folder = RUNS / f"esc10-cnn-clean-{'-'.join(STAGES)}"
+    if (folder / "evaluation.json").exists():
+        parts.append(side_by_side(folder))
     if parts:
         put("methods", "python benchmarks/methods.py tables", "\n\n".join(parts))
 
