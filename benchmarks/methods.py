@@ -1,7 +1,7 @@
 """Every method on ESC-10 and on scenes: native masks and equal areas, clean and mixed; each run goes on where it was.
 
     python benchmarks/methods.py run esc10-cnn clean [--clips 40] [--heavy] [--areas 1,5,20]
-    python benchmarks/methods.py run esc10-cnn clean --clips 24 --stages waveform,stft,features --methods apex,grad-cam,...
+    python benchmarks/methods.py run esc10-cnn clean --clips 24 --stages waveform,stft,features [--methods apex,...]
     python benchmarks/methods.py all        (some two hours on two cores)
     python benchmarks/methods.py tables
 
