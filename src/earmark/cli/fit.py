@@ -121,7 +121,7 @@ def lmac(
     *,
     sources: MixedSources,
     out: OutOption,
-    start: Annotated[Path | None, typer.Option(help="A fitted L-MAC to fine-tune; give --mixture with it.")] = None,
+    start: Annotated[Path | None, typer.Option(help="A fitted L-MAC to go on from; by --mixture it is guided.")] = None,
     config: LmacConfig,
 ) -> dict[str, Any]:
     """Train a decoder that draws a mask which can be heard."""
