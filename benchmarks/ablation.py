@@ -4,7 +4,8 @@
 
 For each set and view an APEX is fitted to the classifier's training clips and kept in `runs/ablation/`. The fill
 `waveform` is scored for all views; the others for `time-frequency`, on half of the clips. A set that is finished is
-read, one that was killed goes on, and the tables are of all sets that are finished, whatever `--sets` names.
+read, one that was killed goes on, and the tables are of all sets that are finished, whatever `--sets` names (nothing
+is run for `--sets ""`).
 """
 
 import argparse
@@ -19,6 +20,7 @@ from earmark.evaluation.ablation.config import CONTROLS, FILLS, VIEWS
 from earmark.evaluation.ablation.runner import ablate, finished
 
 OUT = Path("runs/ablation")
+SPELLED = {"attenuate": "attenuation"}  # in records of before it was spelled so
 ASKED = ("random", "energy-matched", "other-channel", "identity", "loudest")  # controls of the short tables
 
 
@@ -127,7 +129,7 @@ def short(summary, outcome):
         cells = [_difference(by[c]) for c in ASKED]
         unmatched = next(row["unmatched"] for row in table["rows"] if row["condition"] == "energy-matched")
         sizes = [f"{100 * own['area']:.1f}", f"{own['softer_db']:.2f}"]
-        head = [table["view"], table["fill"], *sizes]
+        head = [table["view"], SPELLED.get(table["fill"], table["fill"]), *sizes]
         rows.append([*head, interval(own["metrics"][outcome]), *cells, unmatched])
     head = ["view", "fill", "area, %", "softer, dB", "logit lost without the region"]
     head += [f"more than {name.replace('-', ' ')}" for name in ASKED]
@@ -174,8 +176,7 @@ def main() -> None:
             measured(name, options)
         except em.EarmarkError as error:
             print(f"{name} is left out: {error}", flush=True)
-        command = f"python benchmarks/ablation.py --clips {options.clips} --draws {options.draws}"
-        put("ablation", command, tables())
+    put("ablation", f"python benchmarks/ablation.py --clips {options.clips} --draws {options.draws}", tables())
 
 
 if __name__ == "__main__":
