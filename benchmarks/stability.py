@@ -60,8 +60,8 @@ def methods(classifier, names):
     return {name: em.load_explainer(name, classifier=classifier, **OPTIONS.get(name, {})) for name in names}
 
 
-def row_of(name, explainer, rows):
-    """Returns a line of the table."""
+def row_of(name, explainer, rows, clip):
+    """Returns a line of the table; passes are those that were counted for a clip."""
     numbers, kept = headline(rows), unchanged(changed_rows(rows))
     moved = [row for row in kept if row["as_it_lies"] == row["as_it_lies"]]
     by_clip = {
@@ -70,11 +70,11 @@ def row_of(name, explainer, rows):
     }
     back = interval_of(per_clip(moved, lambda own: mean_of(own, "rank_correlation")), "value")
     decided = interval_of(per_clip(changed_rows(rows), lambda own: mean_of(own, "unchanged")), "value")
-    forward, backward = explainer._cost()
+    took = explainer.explain(clip).provenance
     again = spread(numbers["again"]) if numbers["again"].n else "draws nothing"
     cells = [spread(numbers["alike"]), spread(numbers["other"]), again, spread(by_clip["iou_of_top"]), spread(back)]
     cells += [spread(by_clip["as_it_lies"]), spread(numbers["slope"]), spread(decided), str(numbers["alike"].n)]
-    return [f"`{name}`", f"{forward} + {backward}", *cells]
+    return [f"`{name}`", f"{took.forward_passes} + {took.backward_passes}", *cells]
 
 
 def main() -> None:
@@ -95,7 +95,7 @@ def main() -> None:
         began = time.perf_counter()
         memory = Memory(options.out / name, key)
         rows = stability(classifier, {name: explainer}, clips, config, batch=5, memory=memory)[name]
-        table.append(row_of(name, explainer, rows))
+        table.append(row_of(name, explainer, rows, clips[0]))
         print(f"{time.perf_counter() - began:.0f} s", *table[-1], flush=True)
     text = markdown(HEADER, table)
     command = f"python benchmarks/stability.py --clips {options.clips} --grid {options.grid}"
