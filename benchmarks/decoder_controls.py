@@ -1,6 +1,8 @@
-"""Controls of the embedded decoder (D1 to D6), and its maps under weights that are drawn anew, layer by layer.
+"""Controls of a trained decoder (D1 to D6), and its maps under weights that are drawn anew, layer by layer.
 
-    EARMARK_DATA=... python benchmarks/decoder_controls.py [--clips 40] [--epochs 5] [--methods lmac]
+    EARMARK_DATA=... python benchmarks/decoder_controls.py [--clips 40] [--epochs 5] [--explainer FOLDER]
+    EARMARK_DATA=... python benchmarks/decoder_controls.py --clips 16 --explainer runs/decoders/esc10-cnn/lmac-apart \
+        --checks decoder,randomization --section decoder_controls_apart
 
 `esc10-cnn` on clips of its test fold. D1: the decoder sees another clip's maps. D2: it has its first weights. D3: it
 has been trained, the classifier's layers are re-drawn (that is the randomization, cascading). D4 to D6 are trained
@@ -36,29 +38,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=40)
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--methods", default="lmac")
+    parser.add_argument("--explainer", type=Path, default=Path("runs/decoders/esc10-cnn/lmac"))
+    parser.add_argument("--checks", default=",".join(CHECKS))
+    parser.add_argument("--section", default="decoder_controls")
     options = parser.parse_args()
     classifier = em.load_classifier("esc10-cnn")
     data = Path(os.environ.get("EARMARK_DATA", "data")) / "esc10"
     clips = em.folder(data, folds=(5,), group_column="freesound_id")
     training = list(em.folder(data, folds=(1, 2, 3), group_column="freesound_id"))
-    parts = [f"N = {options.clips} clips of fold 5, 3 draws, {options.epochs} epochs of each re-training."]
-    for name in options.methods.split(","):
-        report = em.check(
-            classifier,
-            name,
-            clips,
-            CHECKS,
-            config=CheckConfig(decoder=DecoderConfig(epochs=options.epochs)),
-            n_clips=options.clips,
-            independent=False,
-            training=training,
-            folder=RUNS / name,
-            told={"data": "esc10", "folds": "5"},
-        )
-        parts += [f"**{name}**", text_of(report)]
-    command = f"python benchmarks/decoder_controls.py --clips {options.clips} --epochs {options.epochs}"
-    put("decoder_controls", command, "\n\n".join(parts))
+    checks, name = tuple(options.checks.split(",")), options.explainer.name
+    report = em.check(
+        classifier,
+        options.explainer,
+        clips,
+        checks,
+        config=CheckConfig(decoder=DecoderConfig(epochs=options.epochs)),
+        n_clips=options.clips,
+        independent=False,
+        training=training,
+        folder=RUNS / name,
+        told={"data": "esc10", "folds": "5"},
+    )
+    about = f"N = {options.clips} clips of fold 5, 3 draws"
+    about += f", {options.epochs} epochs of each re-training." if "decoder-refits" in checks else "."
+    more = f"--epochs {options.epochs}" if options.section == "decoder_controls" else f"--explainer {options.explainer}"
+    command = f"python benchmarks/decoder_controls.py --clips {options.clips} {more}"
+    put(options.section, command, "\n\n".join([about, f"**{name}**", text_of(report)]))
 
 
 if __name__ == "__main__":
