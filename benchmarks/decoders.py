@@ -298,7 +298,9 @@ def tables() -> None:
         scores = load_scores(folder.parent)
         summary = summarize(scores)
         n, confidence = summary["decisions"]["n"], summary["decisions"]["mean_prob"]
-        title = f"**{folder.parent.name}**: N = {n} decisions, mean confidence {confidence:.3f}."
+        name, told_apart, _ = folder.parent.name.partition("-lmac")
+        name += ", decoders that tell sounds apart" if told_apart else ""
+        title = f"**{name}**: N = {n} decisions, mean confidence {confidence:.3f}."
         parts += [title, own_masks(summary), by_area(scores)]
     parts += [file.read_text().strip() for file in sorted(RUNS.glob("sound-*.md"))]
     put("decoders", "python benchmarks/decoders.py tables", "\n\n".join(parts))
