@@ -92,7 +92,9 @@ def test_each_prompt_keeps_its_band(planted):
 def test_of_two_sounds_each_is_heard_under_its_own_prompt():
     """Clips of one band each, without labels; of both at once, each prompt keeps its own."""
     alone = [Clip(f"{i:02}", one_band(i, i % 2), group=str(i)) for i in range(20)]
-    fit = fit_lmac_zs(two_bands(), alone, PLANTED, lambda_apart=4.0, lambda_diversity=0.0, n_prompts=2)
+    nothing_else = dict.fromkeys(("lambda_match", "lambda_l1", "lambda_diversity"), 0.0)
+    fit = fit_lmac_zs(two_bands(), alone, PLANTED, epochs=50, lambda_apart=4.0, n_prompts=2, **nothing_else)
+    assert fit.diagnostics["forward_passes"] == 2 * 50 * 16  # each clip alone and mixed, 2 steps of 8 clips an epoch
     sounds = [one_band(99, 0), one_band(98, 1)]
     both = Waveform(sounds[0].samples + sounds[1].samples, RATE)
     for band, own in enumerate(sounds):

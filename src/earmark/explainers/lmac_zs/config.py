@@ -49,3 +49,9 @@ class LmacZsConfig(FitConfig):
         if self.mask_scale == "log1p" and (self.reentry != "stft" or self.mask_stage != "stft"):
             raise InputError("mask_scale log1p needs reentry stft and mask_stage stft; change one of them.")
         refuse_apart(self.lambda_apart, self)
+
+    @property
+    def apart_alone(self) -> bool:
+        """Whether it learns from mixtures of two clips and from nothing else, which costs two passes for each clip."""
+        others = self.lambda_match, self.lambda_l1, self.lambda_diversity, self.lambda_out
+        return bool(self.lambda_apart) and not any(others)

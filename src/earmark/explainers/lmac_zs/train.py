@@ -148,16 +148,18 @@ class ZsLearner:
         """Returns the mean loss over clips, and its terms."""
         like = self.masker.classifier
         samples, chance = (part.to(device=like.device, dtype=like.dtype) for part in batch)
-        terms = self.terms(samples, chance)[0]
+        if self.masker.config.apart_alone:
+            look = self.masker.look(samples)
+            terms = {"apart": self._apart(samples, look, self._pairs(look, chance), chance)}
+        else:
+            terms = self.terms(samples, chance)[0]
         return torch.stack(list(terms.values())).sum(), terms
 
     def terms(self, samples: Samples, chance: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Returns the terms of the loss, weighted, and the masks `[batch, prompt, freq, frame]`."""
         c, text = self.masker.config, self.text.to(samples)
         look = self.masker.look(samples)
-        audio = look.logits
-        similarity = audio @ text.T
-        pairs = drawn_pairs(similarity, chance, c.n_prompts)
+        similarity, pairs = look.logits @ text.T, self._pairs(look, chance)
         asked = for_each(text, pairs.index)
         many, n = look.repeated(asked.shape[1]), asked.shape[1]
         sounds = samples.repeat_interleave(n, 0)
@@ -172,7 +174,7 @@ class ZsLearner:
         if c.lambda_out:
             terms["outside"] = c.lambda_out * self._outside(samples, look, mask, pairs)
         if c.lambda_apart:
-            terms["apart"] = c.lambda_apart * self._apart(samples, look, pairs, chance)
+            terms["apart"] = self._apart(samples, look, pairs, chance)
         return terms, mask.detach()
 
     def _outside(self, samples: Samples, look: Look, mask: Tensor, pairs: Pairs) -> Tensor:
@@ -182,10 +184,14 @@ class ZsLearner:
         nearest = for_each(self.text.to(samples), pairs.index[:, :1])[:, 0]
         return outside_loss(outside, nearest, silence.expand(len(samples), -1))
 
+    def _pairs(self, look: Look, chance: Tensor) -> Pairs:
+        return drawn_pairs(look.logits @ self.text.to(look.logits).T, chance, self.masker.config.n_prompts)
+
     def _apart(self, samples: Samples, look: Look, pairs: Pairs, chance: Tensor) -> Tensor:
         nearest = pairs.index[:, :1]
-        asked = for_each(self.text.to(look.level), nearest)[:, 0]
-        return apart_term(self.masker, samples, look, asked, chance[:, 0], (nearest != nearest.roll(1, 0))[:, 0])
+        asked, differ = for_each(self.text.to(look.level), nearest)[:, 0], (nearest != nearest.roll(1, 0))[:, 0]
+        term = apart_term(self.masker, samples, look, asked, chance[:, 0], differ)
+        return self.masker.config.lambda_apart * term
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -236,8 +242,8 @@ def _diagnostics(learner: ZsLearner, history: list[dict[str, float]]) -> dict[st
     masker, data, n_prompts = learner.masker, learner.data, len(learner.text)
     best = max(history, key=lambda row: (row["score"], row["epoch"]))
     n_clips = len(history) * fitted.n_steps(data, masker.config) * fitted.batch_size(data, masker.config)
-    n_passes = 1 + min(masker.config.n_prompts or n_prompts, n_prompts) + bool(masker.config.lambda_out)
-    n_passes += bool(masker.config.lambda_apart)
+    n_masked = min(masker.config.n_prompts or n_prompts, n_prompts) + bool(masker.config.lambda_out)
+    n_passes = 1 + (0 if masker.config.apart_alone else n_masked) + bool(masker.config.lambda_apart)
     told = {name: value for name, value in best.items() if name in ("score", "mask_mean", "overlap")}
     return {
         **masker.cost(),
