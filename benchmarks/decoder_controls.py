@@ -61,7 +61,9 @@ def main() -> None:
     )
     about = f"N = {options.clips} clips of fold 5, 3 draws"
     about += f", {options.epochs} epochs of each re-training." if "decoder-refits" in checks else "."
-    more = f"--epochs {options.epochs}" if options.section == "decoder_controls" else f"--explainer {options.explainer}"
+    more = f"--epochs {options.epochs}"
+    if options.section != "decoder_controls":
+        more = f"--explainer {options.explainer} --checks {options.checks} --section {options.section}"
     command = f"python benchmarks/decoder_controls.py --clips {options.clips} {more}"
     put(options.section, command, "\n\n".join([about, f"**{name}**", text_of(report)]))
 
