@@ -7,10 +7,10 @@
     python benchmarks/decoders.py tables
 
 The record: `score esc10-cnn` with clean (40 clips), ood (24), white (16); `score scenes-cnn clean --clips 16`; `sound`
-with 16 clips of ESC-10 and 12 scenes; `score esc10-cnn clean` and `apart esc10-cnn` with `lmac lmac-apart-alone lmac-apart
---clips 40`. `apart` asks of two clips at the same level, of different labels, for the label of each, and asks the same
-decoders while the classifier that they read has weights drawn anew. `lmac` is the default, for `scenes-cnn` as embedded
-(its card has the settings); `lmac-apart` is what is embedded for `esc10-cnn`.
+with 16 clips of ESC-10 and 12 scenes; `score esc10-cnn clean` and `apart esc10-cnn` with `lmac lmac-apart-alone
+lmac-apart --clips 40`. `apart` asks of two clips at the same level, of different labels, for the label of each, and
+asks the same decoders while the classifier that they read has weights drawn anew. `lmac` is the default, for
+`scenes-cnn` as embedded (its card has the settings); `lmac-apart` is what is embedded for `esc10-cnn`.
 
 Decoders learn from the classifier's own training clips (folds 1 to 3 of ESC-10; `scenes:240`) and are scored on fold 5,
 or on fresh scenes. `lmac-soft` and `lmac-paper-small` have the published loss, `lmac-areas` learns hard masks of any
