@@ -44,7 +44,7 @@ EMBEDDED = {"words": "words-cnn", "esc10": "esc10-cnn"}
 CASES = {
     f"{task}-{codec}{kind}": (task, codec, kind) for kind, task, codec in product(("-sound", ""), TASKS, CODECS)
 }  # -sound: the embedded classifier
-STEPS = {"words": "4000", "esc10": "2000"}
+STEPS = {"words": "1000", "esc10": "600"}
 FOLDS = ["--folds", "1,2,3", "--select-folds", "4"]
 RECIPES = {
     CODEC: ["codec", "--data", str(WORDS), "--data", str(ESC10), *FOLDS, "--steps", "573"],
