@@ -233,8 +233,8 @@ def refuse_collapsed(held_out: dict[str, float], config: LmacZsConfig) -> None:
     if alike > config.most_alike:
         raise ModelError(
             f"Masks of different prompts overlap by {alike:.3g} on average after training, over {config.most_alike:g}: "
-            "the decoder ignores the prompt. Train longer, with a larger lambda_diversity or learning rate, or with "
-            "prompts and clips that differ more; most_alike=1 takes it as it is."
+            "the decoder ignores the prompt. Set lambda_apart above 0, so that it learns from mixtures of two clips, "
+            "train longer, or give prompts and clips that differ more; most_alike=1 takes it as it is."
         )
 
 
