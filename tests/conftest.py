@@ -5,12 +5,10 @@ import os
 import jaxtyping
 import pytest
 
-os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # compiling librosa takes half a minute, its few calls here none
-
 #: These go first, so that no worker sits idle at the end.
 LONGEST = ("test_matrix.py", "test_kills.py", "test_evaluate_kills.py", "test_commands.py", "test_memory.py")
 #: So many cases of a test check types and shapes at each call, which takes a third of the time; all if told so.
-TYPED_CASES = 10**9 if os.environ.get("EARMARK_TYPES") == "all" else 2
+TYPED_CASES = 10**9 if os.environ.get("EARMARK_TYPES") == "all" else 1
 TYPED = pytest.StashKey[bool]()
 
 

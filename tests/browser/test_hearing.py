@@ -42,7 +42,7 @@ def test_the_playhead_moves_with_the_sound(opened):
     for sounding, expected, head, position in seen:
         # The analyser hears blocks of 128 samples some time before JavaScript asks: 50 ms is more than was ever seen.
         assert sounding == pytest.approx(expected, abs=0.05)
-        assert head == pytest.approx(position, abs=0.1)  # drawn once a frame of a slow machine
+        assert head == pytest.approx(position, abs=0.2)  # drawn once a frame, of which a busy machine has few
     assert seen[-1][3] - seen[0][3] > 1.4
     page.click(".em-play")
     stopped = state(page, "viewer.player.position")

@@ -47,7 +47,7 @@ def build():
     return earmark.wrap(module.eval(), features, ("high", "low"), map_layer="4", name="toy", probe_s=0.3)
 """
 STEPS = ("rename", "replace", "unlink", "rmdir")
-REAL = 8  # of so many steps one is the end of a run that is killed there
+REAL = 16  # of so many steps one is the end of a run that is killed there
 N_DECODERS = 2  # as many as a run uses at once
 
 

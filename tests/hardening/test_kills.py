@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-N_RANDOM = {"fit": 5, "train": 5, "explain": 5, "older": 0}  # benchmarks/kills.py makes 200
+N_RANDOM = {"fit": 2, "train": 2, "explain": 2, "older": 0}  # benchmarks/kills.py makes 200
 
 
 def killed(folder, *arguments):
