@@ -5,8 +5,8 @@
 Clips of fold 5 of ESC-10, each mixed with another one at the same level, are explained for both: by LMAC-ZS for two
 prompts and for one rather than the other (runs/zero-shot/lmac-zs-apart, see zero_shot.py), by L-MAC for two labels
 (runs/decoders/esc10-cnn/lmac-apart, see decoders.py), and single clips through codec latents. What is missing in runs/
-is left out. `earmark report` makes the page; the table says how much nearer each sound is to its own source than the
-mixture is, in dB of SI-SDR. The recordings' licence keeps the page from being shipped.
+is left out. `earmark report` makes the page, report.html; the table says how much nearer each sound is to its own
+source than the mixture is, in dB of SI-SDR. The recordings' licence keeps the page from being shipped.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import torch
-from tables import markdown
+from tables import markdown, put
 
 import earmark as em
 from earmark.data.mixtures import Mixture
@@ -64,7 +64,8 @@ def main() -> None:
             em.read(first[label].source).mono().save(path)
             explain(path, "esc10-cnn", "codec-latent", folder, "--set", f"codec={codec}")
     subprocess.run([PROGRAM, "report", str(out)], check=True)
-    print(markdown(["told", "clip", "asked for", "nearer to its source, dB"], rows))
+    text = markdown(["told by", "clip", "asked for", "nearer to its source, dB"], rows)
+    put("examples", f"python benchmarks/examples.py --out {out}", text)
 
 
 def mixed(one, other, path: Path) -> dict:
